@@ -1,0 +1,67 @@
+"""Every exception this project raises on purpose.
+
+Each is also the builtin that a caller would expect, and each message has three
+parts: what happened (in the names the user wrote), what was expected, the fix.
+"""
+
+from __future__ import annotations
+
+
+class OneShotError(Exception):
+    """Base of the errors raised by ``oneshot_core`` and its plugins."""
+
+
+class HookReturnError(OneShotError, TypeError):
+    """A mutation hook returned something the walk cannot interpret."""
+
+
+class UnsupportedModuleError(OneShotError, TypeError):
+    """A choice is left in the tree that no mutation hook replaced."""
+
+
+class MutationError(OneShotError, RuntimeError):
+    """The walk over a module tree cannot be finished."""
+
+
+class LabelError(OneShotError, ValueError):
+    """One label names two different choices."""
+
+
+class SpaceError(OneShotError, ValueError):
+    """A choice was declared with arguments that make no sense together."""
+
+
+class OptimizerConfigError(OneShotError, ValueError):
+    """``configure_optimizers`` returned none of Lightning's six shapes."""
+
+
+class ArchitectureError(OneShotError, ValueError):
+    """An architecture does not belong to the model space it is used with."""
+
+
+class FreezeError(OneShotError, RuntimeError):
+    """A module cannot be turned into a plain network."""
+
+
+class StrategyError(OneShotError, RuntimeError):
+    """A search is set up in a way its strategy cannot work with."""
+
+
+class RankingError(OneShotError, ValueError):
+    """Architectures cannot be scored as asked."""
+
+
+class PluginError(OneShotError):
+    """Base of the errors about plugins and their components."""
+
+
+class UnknownComponentError(PluginError, LookupError):
+    """No installed or registered component has the name that was asked for."""
+
+
+class DuplicateComponentError(PluginError, ValueError):
+    """Two components claim one name."""
+
+
+class PluginLoadError(PluginError, ImportError):
+    """A component is known but cannot be loaded."""

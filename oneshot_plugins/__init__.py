@@ -1,0 +1,1 @@
+"""First-party plugins, found through the same entry points as anybody's."""
