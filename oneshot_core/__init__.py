@@ -1,0 +1,1 @@
+"""One-shot neural architecture search for PyTorch Lightning."""

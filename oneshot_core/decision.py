@@ -1,0 +1,225 @@
+"""How one labelled choice is made: the half of the contract that a strategy supplies.
+
+Data flow of one forward pass: a supernet module asks its decision ``active()``, gets the
+candidates that take part and the weight of each, and runs only those. It never learns
+whether they were sampled, superposed or pinned; the decision never learns what they are.
+"""
+
+from __future__ import annotations
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from itertools import combinations, islice
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .errors import LabelError
+from .space.spec import Candidate, Choice, ParameterSpec
+
+
+class Active(NamedTuple):
+    """One candidate that takes part in this forward pass.
+
+    ``weight`` is a 0-dimensional tensor that says how often the candidate counts, or None
+    for "as it is". Weights of a decision sum to the number of candidates it takes.
+    """
+
+    candidate: Candidate
+    weight: Tensor | None = None
+
+
+class Decision(nn.Module, ABC):
+    """Make one choice, for all modules that carry its label.
+
+    A subclass says in :meth:`mixture` which candidates take part, in :meth:`probabilities`
+    how probable each is, and may draw in :meth:`resample`. Its parameters are the
+    architecture parameters; they live on the strategy, never under the user's module.
+
+    Args:
+        spec: what can be chosen.
+
+    Attributes:
+        rng: source of all draws, shared by the decisions of one search.
+    """
+
+    spec: ParameterSpec
+    rng: random.Random
+
+    def __init__(self, spec: ParameterSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        self.rng = random.Random(0)
+        self._pinned: Choice | None = None
+
+    def active(self) -> list[Active]:
+        """Return the candidates of this forward pass: the pinned ones, else the mixture."""
+        if self._pinned is None:
+            return self.mixture()
+        return [Active(candidate) for candidate in self.spec.members(self._pinned)]
+
+    @abstractmethod
+    def mixture(self) -> list[Active]:
+        """Return the candidates that take part while nothing is pinned."""
+
+    @abstractmethod
+    def probabilities(self) -> Tensor:
+        """Return, for every candidate, how probable it is to be taken.
+
+        Shape ``(n_candidates,)``, differentiable in the architecture parameters. Sums to
+        ``n_chosen``; where any subset may be taken, each entry is one by itself.
+        """
+
+    @property
+    def superposes(self) -> bool:
+        """Say whether :meth:`mixture` may hold more candidates than are taken in the end."""
+        return False
+
+    def resample(self) -> Choice | None:
+        """Draw a choice for the next forward passes; None if this kind draws nothing."""
+        return None
+
+    def adopt(self, choice: Choice) -> None:
+        """Follow a draw that was made elsewhere under the same label."""
+        del choice
+
+    def pin(self, choice: Choice | None) -> None:
+        """Compute exactly ``choice`` until unpinned with None, whatever the strategy says."""
+        self._pinned = None if choice is None else self.spec.normalise(choice)
+
+    @property
+    def pinned(self) -> Choice | None:
+        """The pinned choice, None if there is none."""
+        return self._pinned
+
+    def best(self) -> Choice:
+        """Return the most probable choice. Deterministic: the first of equals wins."""
+        return self.top_k(1)[0][0]
+
+    def top_k(self, k: int) -> list[tuple[Choice, float]]:
+        """Return the ``k`` most probable choices and their log-probabilities, best first.
+
+        Candidates are treated as independent; log-probabilities are therefore those of a
+        product, up to a constant that all choices share. Fewer than ``k`` if there are no
+        more.
+        """
+        if k < 1:
+            raise ValueError(f"top_k needs k >= 1, got {k}")
+        with torch.no_grad():
+            p = self.probabilities().double().cpu()
+        scores = p.log().tolist()
+        if self.spec.n_chosen is None:
+            without = (1 - p).clamp_min(0).log().tolist()
+            return self._top_subsets(k, scores, without)
+        order = sorted(range(len(scores)), key=lambda i: -scores[i])
+        n = self.spec.n_chosen
+        # The k best subsets of size n lie within the n + k - 1 best candidates.
+        pool = sorted(order[: n + k - 1])
+        ranked = sorted(
+            (-sum(scores[i] for i in subset), subset) for subset in combinations(pool, n)
+        )
+        return [
+            (self.spec.normalise([self.spec.candidates[i] for i in subset]), -negative)
+            for negative, subset in ranked[:k]
+        ]
+
+    def _top_subsets(
+        self, k: int, taken: list[float], left: list[float]
+    ) -> list[tuple[Choice, float]]:
+        position = {candidate: i for i, candidate in enumerate(self.spec.candidates)}
+
+        def score(choice: Choice) -> float:
+            members = {position[c] for c in self.spec.members(choice)}
+            return sum(taken[i] if i in members else left[i] for i in position.values())
+
+        scored = [(choice, score(choice)) for choice in self.spec.choices()]
+        scored.sort(key=lambda pair: -pair[1])
+        return scored[:k]
+
+    def draw_uniform(self) -> Choice:
+        """Draw one of all choices, each equally probable, from :attr:`rng`."""
+        n, candidates = self.spec.n_chosen, self.spec.candidates
+        if n == 1:
+            # int(random() * n): the one draw that Python promises to keep stable.
+            return candidates[int(self.rng.random() * len(candidates))]
+        if n is None:
+            bits = 1 + int(self.rng.random() * self.spec.size)
+            return tuple(c for i, c in enumerate(candidates) if bits >> i & 1)
+        index = int(self.rng.random() * self.spec.size)
+        return next(islice(self.spec.choices(), index, None))
+
+
+class DecisionTable(nn.Module):
+    """The decisions of one search, one for each label.
+
+    Args:
+        make: builds the decision for a spec; a strategy's decision class fits.
+
+    Raises:
+        LabelError: from :meth:`decide`, when one label is given two meanings.
+    """
+
+    def __init__(self, make: Callable[[ParameterSpec], Decision]) -> None:
+        super().__init__()
+        self.rng = random.Random(0)
+        self._make = make
+        # Labels may hold dots, which torch refuses in submodule names: number them instead.
+        self._decisions = nn.ModuleList()
+        self._index: dict[str, int] = {}
+        self._paths: dict[str, str] = {}
+
+    def decide(self, spec: ParameterSpec, *, path: str) -> Decision:
+        """Return the decision of ``spec.label``, made at first sight.
+
+        Args:
+            spec: what can be chosen.
+            path: where in the model; for messages.
+
+        Raises:
+            LabelError: the label is known and decides between other candidates.
+        """
+        if spec.label not in self._index:
+            decision = self._make(spec)
+            decision.rng = self.rng
+            self._index[spec.label] = len(self._decisions)
+            self._paths[spec.label] = path
+            self._decisions.append(decision)
+        decision = self[spec.label]
+        if decision.spec != spec:
+            raise LabelError(
+                f"the label {spec.label!r} names two different choices.\n"
+                f"  {self._paths[spec.label]!r} offers {list(decision.spec.candidates)} "
+                f"(n_chosen={decision.spec.n_chosen}),\n"
+                f"  {path!r} offers {list(spec.candidates)} (n_chosen={spec.n_chosen})\n"
+                "  fix: give the second one another label, or the same candidates"
+            )
+        return decision
+
+    def __getitem__(self, label: str) -> Decision:
+        decision = self._decisions[self._index[label]]
+        assert isinstance(decision, Decision)
+        return decision
+
+    def __contains__(self, label: object) -> bool:
+        return label in self._index
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def __iter__(self) -> Iterator[Decision]:
+        return (self[label] for label in self._index)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels, in the order in which the walk met them."""
+        return tuple(self._index)
+
+    def reseed(self, *key: object) -> None:
+        """Make the next draws a function of ``key`` alone.
+
+        The same key gives the same draws in every process and after every resume, whatever
+        else drew random numbers.
+        """
+        self.rng.seed("/".join(map(str, key)))

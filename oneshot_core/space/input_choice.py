@@ -1,0 +1,142 @@
+"""Choose which of several inputs go on."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from functools import reduce
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..errors import SpaceError
+from .mutable import Mutable
+from .spec import Choice, ParameterSpec
+
+Reduction = Literal["sum", "mean", "concat", "none"]
+
+
+class InputChoice(Mutable):
+    """Choose ``n_chosen`` of ``n_candidates`` inputs and reduce them to one.
+
+    Called with a list or tuple of ``n_candidates`` tensors. Takes the first ``n_chosen``
+    until a search replaces it.
+
+    Args:
+        n_candidates: how many inputs are offered, at least 1.
+        n_chosen: how many are taken; None for any non-empty subset.
+        reduction: ``"sum"``, ``"mean"`` over the chosen, ``"concat"`` along ``dim``, or
+            ``"none"``, which returns the chosen as a list.
+        dim: dimension of the concatenation.
+        label: see :class:`Mutable`.
+
+    Raises:
+        SpaceError: a number is out of range, the reduction is unknown, or ``"concat"`` is
+            combined with a subset of unknown size.
+
+    Source: ``nni.nas.nn.pytorch.InputChoice``.
+    """
+
+    def __init__(
+        self,
+        n_candidates: int,
+        n_chosen: int | None = 1,
+        *,
+        reduction: Reduction = "sum",
+        dim: int = 1,
+        label: str | None = None,
+    ) -> None:
+        super().__init__(label)
+        if reduction not in get_args(Reduction):
+            raise SpaceError(
+                f"InputChoice got reduction={reduction!r}.\n"
+                f"  expected: one of {list(get_args(Reduction))}\n"
+                "  fix: choose how the chosen inputs become one"
+            )
+        if reduction == "concat" and n_chosen is None:
+            raise SpaceError(
+                "InputChoice concatenates a number of inputs that is not fixed.\n"
+                "  expected: an n_chosen for reduction='concat'\n"
+                "  fix: set n_chosen, or use 'sum', 'mean' or 'none'"
+            )
+        self.n_candidates = n_candidates
+        self.n_chosen = n_chosen
+        self.reduction: Reduction = reduction
+        self.dim = dim
+        self.spec(label or "InputChoice")  # refuses wrong numbers now, not at the walk
+
+    def spec(self, label: str) -> ParameterSpec:
+        return ParameterSpec(label, tuple(range(self.n_candidates)), self.n_chosen)
+
+    def select(self, choice: Choice) -> nn.Module:
+        return _selector(self.spec("input").members(choice), self.reduction, self.dim)
+
+    def check(self, inputs: Sequence[Any], where: str) -> None:
+        """Refuse another number of inputs than was declared.
+
+        Raises:
+            ValueError: ``inputs`` has not ``n_candidates`` elements.
+        """
+        if len(inputs) != self.n_candidates:
+            raise ValueError(
+                f"InputChoice {where!r} was called with {len(inputs)} inputs.\n"
+                f"  expected: a list of {self.n_candidates} tensors (n_candidates)\n"
+                "  fix: pass all candidate inputs as one list"
+            )
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Reduce the default inputs.
+
+        Args:
+            inputs: ``n_candidates`` tensors; of equal shape unless concatenated along ``dim``.
+        """
+        self.check(inputs, self.label or "")
+        spec = self.spec("input")
+        taken = [inputs[int(index)] for index in spec.members(spec.default)]
+        return reduce_inputs(taken, [None] * len(taken), self.reduction, self.dim)
+
+
+def reduce_inputs(
+    values: Sequence[Tensor],
+    weights: Sequence[Tensor | None],
+    reduction: Reduction,
+    dim: int,
+) -> Tensor | list[Tensor]:
+    """Reduce chosen inputs, each counted as often as its weight says (None counts as 1).
+
+    ``"mean"`` divides by the total weight, so that equal weights give the plain mean.
+    ``"concat"`` and ``"none"`` ignore weights: they have none to apply.
+    """
+    if reduction == "none":
+        return list(values)
+    if reduction == "concat":
+        return torch.cat(list(values), dim)
+    total = reduce(
+        operator.add,
+        [value if w is None else w * value for value, w in zip(values, weights, strict=True)],
+    )
+    if reduction == "sum":
+        return total
+    return total / reduce(operator.add, [1 if w is None else w for w in weights])
+
+
+def _selector(taken: Sequence[int | str], reduction: Reduction, dim: int) -> nn.Module:
+    """Build the plain torch module that a frozen :class:`InputChoice` becomes.
+
+    torch has no layer that picks from a list, so it is written as a ``torch.fx`` graph: it
+    needs nothing of ours to be loaded, exported or compiled.
+    """
+    graph = fx.Graph()
+    inputs = graph.placeholder("inputs")
+    picked = [graph.call_function(operator.getitem, (inputs, int(index))) for index in taken]
+    if reduction == "none":
+        graph.output(picked)
+    elif reduction == "concat":
+        graph.output(graph.call_function(torch.cat, (picked, dim)))
+    else:
+        total = reduce(lambda a, b: graph.call_function(operator.add, (a, b)), picked)
+        if reduction == "mean":
+            total = graph.call_function(operator.truediv, (total, len(picked)))
+        graph.output(total)
+    return fx.GraphModule(nn.Module(), graph, class_name="SelectInputs")

@@ -1,0 +1,93 @@
+"""Choose one of several layers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from ..errors import SpaceError
+from .mutable import Mutable
+from .spec import Candidate, Choice, ParameterSpec
+
+
+class LayerChoice(Mutable):
+    """Choose one of several candidate layers.
+
+    Runs the first candidate until a search replaces it. Whatever it is called with is passed
+    on: several inputs, keyword arguments, inputs that are no tensors.
+
+    Args:
+        candidates: name -> layer, or layers, which are then named ``"0"``, ``"1"``, ...
+            All must accept the same inputs and return the same shapes.
+        label: see :class:`Mutable`.
+
+    Raises:
+        SpaceError: there are no candidates, one is not a module, or a name cannot be a
+            submodule's name.
+
+    Source: ``nni.nas.nn.pytorch.LayerChoice``.
+    """
+
+    def __init__(
+        self,
+        candidates: Mapping[str, nn.Module] | Sequence[nn.Module],
+        *,
+        label: str | None = None,
+    ) -> None:
+        super().__init__(label)
+        named = candidates if isinstance(candidates, Mapping) else dict(_numbered(candidates))
+        if not named:
+            raise SpaceError(
+                "LayerChoice has no candidates.\n"
+                "  expected: at least one layer\n"
+                "  fix: pass a dict or a list of layers"
+            )
+        self.candidates = nn.ModuleDict()
+        for name, layer in named.items():
+            if not isinstance(layer, nn.Module):
+                raise SpaceError(
+                    f"candidate {name!r} of LayerChoice is {layer!r}.\n"
+                    "  expected: a torch.nn.Module\n"
+                    "  fix: pass an instance, such as nn.ReLU() instead of nn.ReLU"
+                )
+            try:
+                self.candidates.add_module(name, layer)
+            except (KeyError, TypeError) as error:
+                raise SpaceError(
+                    f"a candidate of LayerChoice cannot be named {name!r}: {error.args[0]}.\n"
+                    "  expected: a non-empty name without dots that no ModuleDict method has\n"
+                    "  fix: rename the candidate"
+                ) from None
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The candidates' names in declaration order."""
+        return tuple(self.candidates)
+
+    def __getitem__(self, name: str) -> nn.Module:
+        return self.candidates[name]
+
+    def __len__(self) -> int:
+        return len(self.candidates)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.candidates)
+
+    def spec(self, label: str) -> ParameterSpec:
+        return ParameterSpec(label, self.names)
+
+    def select(self, choice: Choice) -> nn.Module:
+        return self.candidates[str(choice)]
+
+    def branches(self) -> Mapping[Candidate, Sequence[nn.Module]]:
+        return {name: (layer,) for name, layer in self.candidates.items()}
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the first candidate."""
+        return self.candidates[self.names[0]](*args, **kwargs)
+
+
+def _numbered(layers: Sequence[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
+    return ((str(index), layer) for index, layer in enumerate(layers))

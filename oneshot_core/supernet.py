@@ -1,0 +1,105 @@
+"""What replaces a choice: the half of the contract that a supernet module supplies."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+
+from torch import nn
+
+from .decision import Decision
+from .space.spec import Candidate, Choice, ParameterSpec
+
+
+class BaseSuperNetModule(nn.Module, ABC):
+    """A module that holds all candidates of one or more choices and runs some of them.
+
+    A subclass reads ``decision.active()`` in ``forward`` and runs only those branches; it
+    must not care which strategy made the decision. It holds its decisions by plain
+    reference, so that architecture parameters never become parameters of the user's model.
+
+    Args:
+        decisions: what decides, at least one.
+    """
+
+    def __init__(self, *decisions: Decision) -> None:
+        super().__init__()
+        # Not setattr: that would register them as submodules of the user's model.
+        self.__dict__["_decisions"] = decisions
+
+    @property
+    def decisions(self) -> tuple[Decision, ...]:
+        """The decisions that this module follows."""
+        decisions: tuple[Decision, ...] = self.__dict__["_decisions"]
+        return decisions
+
+    @abstractmethod
+    def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
+        """Return a plain module that computes ``chosen``, sharing its parts with this one.
+
+        Args:
+            chosen: label -> choice, for all labels of this module.
+        """
+
+    def branches(self) -> Mapping[str, Mapping[Candidate, Sequence[nn.Module]]]:
+        """Return, by label and candidate, the submodules that run only if it is taken.
+
+        Choices nested in those submodules decide nothing unless the candidate is taken.
+        Submodules not named here always run.
+        """
+        return {}
+
+    def search_space_spec(self) -> dict[str, ParameterSpec]:
+        """Return label -> spec for every decision of this module."""
+        return {decision.spec.label: decision.spec for decision in self.decisions}
+
+    def resample(self, memo: Mapping[str, Choice]) -> dict[str, Choice]:
+        """Draw for the next forward passes, or follow ``memo`` where it knows the label.
+
+        Returns:
+            label -> choice for what was drawn here; empty if the strategy draws nothing.
+        """
+        drawn: dict[str, Choice] = {}
+        for decision in self.decisions:
+            label = decision.spec.label
+            known = memo.get(label, drawn.get(label))
+            if known is not None:
+                decision.adopt(known)
+                continue
+            choice = decision.resample()
+            if choice is not None:
+                drawn[label] = choice
+        return drawn
+
+    def export(self, memo: Mapping[str, Choice]) -> dict[str, Choice]:
+        """Return label -> best choice for the labels that ``memo`` does not know."""
+        return {
+            decision.spec.label: decision.best()
+            for decision in self.decisions
+            if decision.spec.label not in memo
+        }
+
+    def export_probs(
+        self, memo: Mapping[str, Mapping[Candidate, float]]
+    ) -> dict[str, dict[Candidate, float]]:
+        """Return label -> candidate -> probability for the labels ``memo`` does not know.
+
+        Plain numbers, for people and loggers. For a gradient ask
+        :meth:`Decision.probabilities <oneshot_core.decision.Decision.probabilities>`.
+        """
+        return {
+            decision.spec.label: dict(
+                zip(
+                    decision.spec.candidates,
+                    decision.probabilities().detach().tolist(),
+                    strict=True,
+                )
+            )
+            for decision in self.decisions
+            if decision.spec.label not in memo
+        }
+
+
+def supernet_modules(root: nn.Module) -> Iterator[BaseSuperNetModule]:
+    """Yield the supernet modules in ``root``, each once, parents before children."""
+    return (module for module in root.modules() if isinstance(module, BaseSuperNetModule))

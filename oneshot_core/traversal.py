@@ -1,0 +1,213 @@
+"""Walk a module tree and let mutation hooks replace its nodes.
+
+Every module below the root is offered once, however many names it has. The walk goes over
+``_modules`` (``named_children()`` hides a module's second name) and remembers modules by
+identity: an offered module -> what stands in its place now. A replacement takes the place
+of the original under every name, except inside itself, where a wrapper keeps its original.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TypeAlias
+
+from torch import nn
+
+from .errors import MutationError, UnsupportedModuleError
+from .hooks import Memo, MutationHook, Options, run_hooks
+from .space.mutable import Mutable
+from .supernet import BaseSuperNetModule
+
+MAX_GENERATIONS = 50
+"""How deep replacements may nest that were made during the walk itself."""
+
+OnReplace: TypeAlias = Callable[[str, nn.Module, nn.Module], object]
+
+
+def traverse_and_mutate_submodules(
+    root_module: nn.Module,
+    hooks: Sequence[MutationHook],
+    mutate_kwargs: Mapping[str, object] | None = None,
+    topdown: bool = True,
+    *,
+    on_replace: OnReplace | None = None,
+) -> list[BaseSuperNetModule]:
+    """Offer every submodule of ``root_module`` to ``hooks``, replacing in place.
+
+    A module reachable by several names (tied layers) is offered once, and all its names are
+    pointed at the one replacement. The root is not offered. If anything raises, every
+    replacement is taken back before the error goes on.
+
+    Args:
+        root_module: tree to change.
+        hooks: asked in order for every module; see
+            :meth:`HookResult.parse <oneshot_core.hooks.HookResult.parse>` for the answers.
+        mutate_kwargs: passed to every hook, read-only.
+        topdown: offer a module before its children (else after them).
+        on_replace: called with path, original and replacement after each replacement.
+
+    Returns:
+        The supernet modules that are now in the tree, each once, in walk order.
+
+    Raises:
+        UnsupportedModuleError: the root is itself a choice, or a hook refused a module.
+        HookReturnError: a hook's return value has no meaning.
+        MutationError: replacements keep creating modules to replace.
+
+    Warns:
+        RuntimeWarning: once per walk, if replacements are not supernet modules.
+
+    Source: ``nni.nas.oneshot.pytorch.base_lightning.traverse_and_mutate_submodules``.
+    """
+    if isinstance(root_module, Mutable):
+        raise UnsupportedModuleError(
+            f"the root of the walk is itself a choice: {type(root_module).__name__}.\n"
+            "  expected: a module that holds its choices as submodules\n"
+            "  fix: wrap it, for example in nn.Sequential"
+        )
+    walk = _Walk(hooks, MappingProxyType(dict(mutate_kwargs or {})), topdown, on_replace)
+    try:
+        walk.run(root_module)
+    except BaseException:
+        walk.undo()
+        raise
+    if walk.plain:
+        warnings.warn(
+            "replacements that are no supernet modules take no part in sampling and export: "
+            + ", ".join(walk.plain),
+            RuntimeWarning,
+            stacklevel=2,
+        )
+    return walk.found
+
+
+@dataclass
+class _Walk:
+    hooks: Sequence[MutationHook]
+    options: Options
+    topdown: bool
+    on_replace: OnReplace | None
+    memo: Memo = field(default_factory=dict)
+    settled: dict[nn.Module, nn.Module] = field(default_factory=dict)
+    """Offered module -> what stands in its place."""
+    open: set[nn.Module] = field(default_factory=set)
+    """Modules whose children are being walked before they are offered (bottom-up)."""
+    wrapping: set[nn.Module] = field(default_factory=set)
+    """Originals whose replacement is being walked."""
+    original: set[nn.Module] = field(default_factory=set)
+    plain: list[str] = field(default_factory=list)
+    found: list[BaseSuperNetModule] = field(default_factory=list)
+    done: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
+    late: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
+    generation: int = 0
+
+    def run(self, root: nn.Module) -> None:
+        self.original.update(root.modules())
+        self.settled[root] = root
+        try:
+            self.visit(root, "")
+        except RecursionError as error:
+            raise self._endless("the tree") from error
+        for parent, name, child in self.late:
+            self._rebind_late(parent, name, child)
+        if self.found:
+            in_tree = set(root.modules())
+            self.found = [module for module in self.found if module in in_tree]
+
+    def visit(self, parent: nn.Module, prefix: str) -> None:
+        # _modules, not named_children(): that one skips a module's second name.
+        for name, child in list(parent._modules.items()):
+            if child is None:
+                continue
+            if child in self.wrapping:  # a replacement that keeps its original inside
+                self.wrapping.discard(child)  # its children are walked once
+                self.visit(child, _join(prefix, name))
+                self.wrapping.add(child)
+            elif child in self.open:  # a cycle, met before its start was offered
+                self.late.append((parent, name, child))
+            else:
+                if child not in self.settled:
+                    self.settle(child, _join(prefix, name))
+                self._bind(parent, name, child)
+
+    def settle(self, child: nn.Module, path: str) -> None:
+        if not self.topdown:
+            self.open.add(child)
+            self.visit(child, path)
+            self.open.discard(child)
+        new = self._offer(child, path)
+        if new in self.settled:
+            # A hook gave something the walk already knows, perhaps shared through the memo.
+            self.settled[child] = self.settled[new]
+            return
+        self.settled[child] = new
+        self.settled[new] = new
+        if isinstance(new, BaseSuperNetModule):
+            self.found.append(new)
+        if self.topdown:
+            self._walk_replacement(child, new, path)
+        elif new is not child:
+            before = len(self.found)
+            self._walk_replacement(child, new, path)
+            if isinstance(new, BaseSuperNetModule):  # children before parents
+                self.found.append(self.found.pop(before - 1))
+
+    def _walk_replacement(self, child: nn.Module, new: nn.Module, path: str) -> None:
+        created = new is not child and child not in self.original
+        self.generation += created
+        if self.generation > MAX_GENERATIONS:
+            raise self._endless(repr(path))
+        wraps = new is not child
+        if wraps:
+            self.wrapping.add(child)
+        self.visit(new, path)
+        if wraps:
+            self.wrapping.discard(child)
+        self.generation -= created
+
+    def _offer(self, child: nn.Module, path: str) -> nn.Module:
+        try:
+            new = run_hooks(self.hooks, child, path, self.memo, self.options)
+        except Exception as error:
+            if hasattr(error, "add_note"):  # Python 3.11
+                error.add_note(f"raised by a mutation hook at {path!r}")
+            raise
+        if new is not child:
+            if not isinstance(new, BaseSuperNetModule):
+                self.plain.append(f"{path!r} ({type(child).__name__} -> {type(new).__name__})")
+            if self.on_replace is not None:
+                self.on_replace(path, child, new)
+        return new
+
+    def _bind(self, parent: nn.Module, name: str, child: nn.Module) -> None:
+        new = self.settled[child]
+        if new is not child:
+            self.done.append((parent, name, child))
+            parent._modules[name] = new
+
+    def _rebind_late(self, parent: nn.Module, name: str, child: nn.Module) -> None:
+        new = self.settled[child]
+        # A wrapper keeps its original, and so do the modules inside that original.
+        if new is not child and child not in set(new.modules()):
+            self._bind(parent, name, child)
+
+    def undo(self) -> None:
+        """Put every original back where it was."""
+        for parent, name, child in reversed(self.done):
+            parent._modules[name] = child
+
+    def _endless(self, where: str) -> MutationError:
+        return MutationError(
+            f"the walk does not end below {where}: replacements keep creating modules that "
+            "are replaced again.\n"
+            f"  expected: at most {MAX_GENERATIONS} replacements nested in replacements, and a "
+            "tree that Python can recurse\n"
+            "  fix: let the hook recognise what it created, for example by its type"
+        )
+
+
+def _join(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
