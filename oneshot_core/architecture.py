@@ -1,0 +1,335 @@
+"""One architecture: what was chosen, how it is kept, and the plain network it stands for."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Literal, Protocol, TypeVar, get_args, overload, runtime_checkable
+
+from torch import nn
+
+from .errors import ArchitectureError, FreezeError
+from .model_space import ModelSpace, choice_label
+from .space.mutable import Mutable
+from .space.spec import Choice
+from .supernet import BaseSuperNetModule
+
+SCHEMA = "oneshot.architecture/1"
+Weights = Literal["inherit", "fresh"]
+M = TypeVar("M", bound=nn.Module)
+
+
+class Architecture(Mapping[str, Choice]):
+    """An immutable mapping from label to choice.
+
+    Equality and hash look at the choices only. An architecture may remember the model space
+    it came from; it then refuses to be used with another one, listing the differences.
+
+    Args:
+        choices: label -> choice. Lists become tuples.
+        space: the space it belongs to, if known. The choices are then validated and reduced
+            to those that decide something.
+
+    Raises:
+        ArchitectureError: ``choices`` do not fit ``space``.
+    """
+
+    __slots__ = ("_choices", "_space")
+
+    def __init__(self, choices: Mapping[str, object], space: ModelSpace | None = None) -> None:
+        self._space = None if space is None else _SpaceRecord.of(space)
+        self._choices: dict[str, Choice] = (
+            {label: _read_choice(label, value) for label, value in choices.items()}
+            if space is None
+            else space.validate(choices)
+        )
+
+    def __getitem__(self, label: str) -> Choice:
+        return self._choices[label]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._choices)
+
+    def __len__(self) -> int:
+        return len(self._choices)
+
+    def __hash__(self) -> int:
+        return hash(frozenset(self._choices.items()))
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Mapping):
+            return self._choices == dict(other)
+        return NotImplemented
+
+    def __repr__(self) -> str:
+        return f"Architecture({self._choices!r})"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{label}={_show(choice)}" for label, choice in self._choices.items())
+
+    def difference(self, other: Mapping[str, object]) -> dict[str, tuple[object, object]]:
+        """Return label -> (choice here, choice there) where they differ; None for missing."""
+        labels = dict.fromkeys([*self, *other])
+        pairs = {label: (self.get(label), other.get(label)) for label in labels}
+        return {label: (a, b) for label, (a, b) in pairs.items() if a != b}
+
+    def validate(self, space: ModelSpace) -> Architecture:
+        """Return this architecture as one of ``space``.
+
+        Raises:
+            ArchitectureError: it came from another space, or does not fit; all differences
+                are listed.
+        """
+        if self._space is not None:
+            self._space.require(space)
+        return Architecture(self._choices, space)
+
+    def contains(self, label: str, choice: object) -> bool:
+        """Say whether ``choice`` is among what ``label`` takes here."""
+        taken = self.get(label)
+        return choice == taken or (isinstance(taken, tuple) and choice in taken)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write JSON to ``path``, whole or not at all; return the path."""
+        data: dict[str, object] = {"schema": SCHEMA, "choices": dict(self._choices)}
+        if self._space is not None:
+            data["space"] = {
+                "fingerprint": self._space.fingerprint,
+                "parameters": self._space.parameters,
+            }
+        return write_text(Path(path), json.dumps(data, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Architecture:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            ArchitectureError: the file is not JSON, not an architecture, or of a schema that
+                this version does not know.
+            OSError: the file cannot be read.
+        """
+        text = Path(path).read_text(encoding="utf-8")
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise _unreadable(path, f"it is not JSON ({error})") from error
+        schema = data.get("schema") if isinstance(data, dict) else None
+        if schema != SCHEMA:
+            raise _unreadable(path, f"its schema is {schema!r}")
+        if not isinstance(data.get("choices"), dict):
+            raise _unreadable(path, "it holds no choices")
+        architecture = cls(data["choices"])
+        if "space" in data:
+            try:
+                architecture._space = _SpaceRecord(
+                    str(data["space"]["fingerprint"]), dict(data["space"]["parameters"])
+                )
+            except (KeyError, TypeError, ValueError) as error:
+                raise _unreadable(path, "its description of the space is damaged") from error
+        return architecture
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (dict(self._choices), self._space)
+
+
+class _SpaceRecord:
+    """What an architecture remembers of its space."""
+
+    __slots__ = ("fingerprint", "parameters")
+
+    def __init__(self, fingerprint: str, parameters: dict[str, dict[str, object]]) -> None:
+        self.fingerprint = fingerprint
+        self.parameters = parameters
+
+    @classmethod
+    def of(cls, space: ModelSpace) -> _SpaceRecord:
+        return cls(space.fingerprint, space.describe())
+
+    def require(self, space: ModelSpace) -> None:
+        """Refuse another space, listing what differs."""
+        if self.fingerprint == space.fingerprint:
+            return
+        here = space.describe()
+        lines = [f"{label!r} is not in this model" for label in self.parameters.keys() - here]
+        lines += [f"{label!r} is only in this model" for label in here.keys() - self.parameters]
+        lines += [
+            f"{label!r} offered {self.parameters[label]}, now {here[label]}"
+            for label in here.keys() & self.parameters
+            if here[label] != self.parameters[label]
+        ]
+        raise ArchitectureError(
+            "the architecture comes from another model space:\n"
+            + "".join(f"    {line}\n" for line in sorted(lines))
+            + f"  expected: the space {space.fingerprint}, got {self.fingerprint}\n"
+            "  fix: use the model it was searched with, or Architecture(dict(it)) to try its "
+            "choices here"
+        )
+
+
+def _rebuild(choices: dict[str, object], space: _SpaceRecord | None) -> Architecture:
+    architecture = Architecture(choices)
+    architecture._space = space
+    return architecture
+
+
+def _read_choice(label: object, value: object) -> Choice:
+    items = tuple(value) if isinstance(value, (list, tuple)) else (value,)
+    if not isinstance(label, str) or not all(type(item) in (str, int) for item in items):
+        raise ArchitectureError(
+            f"{label!r}: {value!r} is not a choice.\n"
+            "  expected: a label with a name, a whole number, or a list of those\n"
+            "  fix: write for example {'stem': 'conv3', 'depth': 2}"
+        )
+    return items if isinstance(value, (list, tuple)) else items[0]
+
+
+def _show(choice: Choice) -> str:
+    return "+".join(map(str, choice)) if isinstance(choice, tuple) else str(choice)
+
+
+def _unreadable(path: object, why: str) -> ArchitectureError:
+    return ArchitectureError(
+        f"{os.fspath(path)!r} cannot be read as an architecture: {why}.\n"  # type: ignore[call-overload]
+        f"  expected: JSON of schema {SCHEMA!r}\n"
+        "  fix: write the file with Architecture.save"
+    )
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write ``text`` to ``path`` so that a reader sees the old file or the new, never half."""
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    return path
+
+
+@runtime_checkable
+class Search(Protocol):
+    """A search, seen from here: something that holds a mutated model."""
+
+    model: nn.Module
+    nas_modules: list[BaseSuperNetModule]
+
+
+@overload
+def freeze(
+    source: Search, architecture: Mapping[str, object], weights: Weights = ...
+) -> nn.Module: ...
+
+
+@overload
+def freeze(source: M, architecture: Mapping[str, object], weights: Weights = ...) -> M: ...
+
+
+def freeze(
+    source: nn.Module | Search, architecture: Mapping[str, object], weights: Weights = "inherit"
+) -> nn.Module:
+    """Return a plain copy of the model in which ``architecture`` is chosen.
+
+    The result is the user's own class around plain ``torch.nn``: nothing of this project is in
+    it. ``source`` stays as it is and shares no tensor with the result. Only what was chosen is
+    copied, each module once, so modules and weights that are shared stay shared.
+
+    Args:
+        source: a search, a mutated model, or a model with choices that was never searched.
+        architecture: label -> choice; choices that decide nothing may be left out.
+        weights: ``"inherit"`` copies the weights; ``"fresh"`` initialises them anew through
+            each module's ``reset_parameters``, drawing from torch's global generator.
+
+    Raises:
+        ArchitectureError: ``architecture`` does not fit the model.
+        FreezeError: fresh weights are asked for and a module with parameters has no
+            ``reset_parameters``.
+        ValueError: ``weights`` is neither word.
+    """
+    if weights not in get_args(Weights):
+        raise ValueError(f"weights={weights!r}: expected 'inherit' or 'fresh'")
+    root = source.model if isinstance(source, Search) else source
+    space = ModelSpace(root)
+    known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
+    frozen = _Freezer(root, known.validate(space)).freeze(root)
+    if weights == "fresh":
+        _reset(frozen)
+    return frozen
+
+
+class Patch:
+    """Base of what we put on a user's module for the time of a fit; never copied."""
+
+
+class _Gone:
+    """Stands for an attribute of ours on a user's module, until it is taken off the copy."""
+
+
+class _Freezer:
+    """Copies what is chosen, in one pass.
+
+    ``copy.deepcopy`` already copies each object once and keeps sharing, through its memo.
+    Before the root is copied, every choice is entered there with the copy of what replaces
+    it, innermost first; so unchosen candidates are never touched.
+    """
+
+    def __init__(self, root: nn.Module, architecture: Architecture) -> None:
+        self.chosen = architecture
+        self.paths = {module: path for path, module in root.named_modules()}
+        self.memo: dict[int, object] = {}
+        self.ready: set[nn.Module] = set()
+
+    def freeze(self, root: nn.Module) -> nn.Module:
+        self.prepare(root)
+        frozen = copy.deepcopy(root, self.memo)
+        for path, module in frozen.named_modules():
+            for name in [n for n, value in module.__dict__.items() if isinstance(value, _Gone)]:
+                del module.__dict__[name]
+            if isinstance(module, (Mutable, BaseSuperNetModule)):
+                raise FreezeError(
+                    f"a {type(module).__name__} is left at {path!r} of the frozen network.\n"
+                    "  expected: every choice in the submodules of the model\n"
+                    "  fix: register the choice as a submodule of what uses it"
+                )
+        return frozen
+
+    def prepare(self, module: nn.Module) -> None:
+        """Enter the choices at and below ``module`` into the memo."""
+        if module in self.ready:
+            return
+        self.ready.add(module)
+        for value in module.__dict__.values():
+            if isinstance(value, Patch):
+                self.memo[id(value)] = _Gone()
+        if not isinstance(module, (Mutable, BaseSuperNetModule)):
+            for child in module.children():
+                self.prepare(child)
+            return
+        replacement = self.select(module)
+        self.prepare(replacement)
+        self.memo[id(module)] = copy.deepcopy(replacement, self.memo)
+
+    def select(self, module: Mutable | BaseSuperNetModule) -> nn.Module:
+        if isinstance(module, BaseSuperNetModule):
+            return module.select(
+                {label: self.chosen[label] for label in module.search_space_spec()}
+            )
+        return module.select(self.chosen[choice_label(module, self.paths[module])])
+
+
+def _reset(module: nn.Module) -> None:
+    for path, part in module.named_modules():
+        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
+        if callable(reset):
+            reset()
+        elif part._parameters and any(p is not None for p in part._parameters.values()):
+            raise FreezeError(
+                f"{type(part).__name__} at {path!r} cannot be initialised anew.\n"
+                "  expected: a method reset_parameters() on every module with own parameters\n"
+                "  fix: write one, or freeze a newly built model with weights='inherit'"
+            )

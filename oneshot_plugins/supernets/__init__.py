@@ -1,0 +1,1 @@
+"""Supernet modules for the choices of ``oneshot_core.space``."""

@@ -1,0 +1,195 @@
+"""Supernet modules that run whatever their decision says is active.
+
+One class for each choice, for every strategy: a sampled path is one active candidate
+without a weight, a superposition is all of them with weights. Each keeps the choice it
+replaces and shares its submodules, so names in the state dict stay those of the bare model.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import Any, ClassVar, Generic, TypeVar, cast
+
+from torch import Tensor, nn
+
+from oneshot_core.decision import Decision, DecisionTable
+from oneshot_core.errors import StrategyError
+from oneshot_core.hooks import Memo, Options
+from oneshot_core.space import (
+    Candidate,
+    Choice,
+    InputChoice,
+    LayerChoice,
+    Mutable,
+    Repeat,
+    reduce_inputs,
+)
+from oneshot_core.supernet import BaseSuperNetModule
+
+P = TypeVar("P", bound=Mutable)
+
+
+class MixedChoice(BaseSuperNetModule, Generic[P]):
+    """A supernet module in the place of one choice.
+
+    Args:
+        choice: what is replaced; its submodules are shared, not copied.
+        decision: what decides.
+    """
+
+    replaces: ClassVar[type[Mutable]]
+
+    def __init__(self, choice: P, decision: Decision) -> None:
+        super().__init__(decision)
+        # By plain reference: as a submodule it would appear in the tree as a choice again.
+        self.__dict__["choice"] = choice
+        for name, module in choice.named_children():
+            self.add_module(name, module)
+
+    @property
+    def decision(self) -> Decision:
+        """What decides here."""
+        return self.decisions[0]
+
+    @property
+    def original(self) -> P:
+        """The choice that this module replaced."""
+        return cast(P, self.__dict__["choice"])
+
+    @classmethod
+    def mutate(
+        cls, module: nn.Module, name: str, memo: Memo, mutate_kwargs: Options
+    ) -> MixedChoice[P] | None:
+        """Replace the choice that this class is for; the mutation hook."""
+        if type(module) is not cls.replaces:  # a subclass may mean something else
+            return None
+        decisions = cast(DecisionTable, mutate_kwargs["decisions"])
+        label = name if module.label is None else module.label
+        return cls(cast(P, module), decisions.decide(module.spec(label), path=name))
+
+    def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
+        return self.original.select(chosen[self.decision.spec.label])
+
+    def branches(self) -> Mapping[str, Mapping[Candidate, Sequence[nn.Module]]]:
+        return {self.decision.spec.label: self.original.branches()}
+
+
+class MixedLayer(MixedChoice[LayerChoice]):
+    """Run the active candidates of a :class:`LayerChoice` and add them up.
+
+    Source: Liu et al., "DARTS", arXiv:1806.09055, eq. 2, for weighted candidates; Guo et al.,
+    "Single Path One-Shot", arXiv:1904.00420, section 3.2, for a single one.
+    """
+
+    replaces = LayerChoice
+    candidates: nn.ModuleDict
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """Apply the active candidates to the same inputs.
+
+        Returns:
+            The one output as it is, or the weighted sum. Outputs that are tuples, lists or
+            dicts are summed item by item; their tensors must agree in shape.
+        """
+        return weighted_sum(
+            [
+                (self.candidates[str(active.candidate)](*args, **kwargs), active.weight)
+                for active in self.decision.active()
+            ]
+        )
+
+
+class MixedInput(MixedChoice[InputChoice]):
+    """Reduce the active inputs of an :class:`InputChoice`.
+
+    Inputs that are not active are not touched. Weights count inputs: those of a decision that
+    takes ``n`` sum to ``n``, so ``"sum"`` and ``"mean"`` have the scale of the frozen network.
+    """
+
+    replaces = InputChoice
+
+    @classmethod
+    def mutate(
+        cls, module: nn.Module, name: str, memo: Memo, mutate_kwargs: Options
+    ) -> MixedChoice[InputChoice] | None:
+        mixed = super().mutate(module, name, memo, mutate_kwargs)
+        if mixed is not None and mixed.decision.superposes:
+            reduction = mixed.original.reduction
+            if reduction in ("concat", "none") and mixed.original.n_chosen != 1:
+                raise StrategyError(
+                    f"the InputChoice at {name!r} cannot be superposed: reduction={reduction!r} "
+                    "keeps its inputs apart.\n"
+                    "  expected: reduction 'sum' or 'mean' for a strategy that weights candidates\n"
+                    "  fix: change the reduction, or use a strategy that samples, such as 'random'"
+                )
+        return mixed
+
+    def forward(self, inputs: Sequence[Tensor]) -> Tensor | list[Tensor]:
+        """Reduce the active inputs.
+
+        Args:
+            inputs: ``n_candidates`` tensors; of equal shape unless concatenated.
+        """
+        choice = self.original
+        choice.check(inputs, self.decision.spec.label)
+        active = self.decision.active()
+        values = [inputs[int(a.candidate)] for a in active]
+        weights = [a.weight for a in active]
+        if choice.n_chosen == 1 and choice.reduction != "mean":
+            # One input goes on, mixed if need be; concatenating or listing it comes after.
+            mixed = reduce_inputs(values, weights, "sum", choice.dim)
+            assert isinstance(mixed, Tensor)
+            return [mixed] if choice.reduction == "none" else mixed
+        return reduce_inputs(values, weights, choice.reduction, choice.dim)
+
+
+class MixedRepeat(MixedChoice[Repeat]):
+    """Run the blocks of a :class:`Repeat` up to the largest active depth.
+
+    Several active depths give the weighted sum of what stands after each; depth 0 is the
+    input itself.
+    """
+
+    replaces = Repeat
+    blocks: nn.ModuleList
+
+    def forward(self, x: Tensor) -> Any:
+        """Apply the blocks; every block must keep what the next one accepts."""
+        weights = {int(active.candidate): active.weight for active in self.decision.active()}
+        outputs: list[tuple[Tensor, Tensor | None]] = []
+        for depth in range(max(weights) + 1):
+            if depth:
+                x = self.blocks[depth - 1](x)
+            if depth in weights:
+                outputs.append((x, weights[depth]))
+        return weighted_sum(outputs)
+
+
+def weighted_sum(outputs: Sequence[tuple[Any, Tensor | None]]) -> Any:
+    """Add up values, each times its weight (None counts as 1), item by item if nested.
+
+    A single value without a weight is returned untouched, whatever it is.
+
+    Raises:
+        TypeError: several values are to be added that are no tensors or nests of tensors.
+    """
+    first, weight = outputs[0]
+    if len(outputs) == 1 and weight is None:
+        return first
+    if isinstance(first, Mapping):
+        return {key: weighted_sum([(v[key], w) for v, w in outputs]) for key in first}
+    if isinstance(first, (tuple, list)):
+        items = [weighted_sum([(v[i], w) for v, w in outputs]) for i in range(len(first))]
+        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
+    if not isinstance(first, Tensor):
+        raise TypeError(
+            f"candidates returned {type(first).__name__}, which cannot be weighted.\n"
+            "  expected: tensors, or tuples, lists and dicts of tensors\n"
+            "  fix: return tensors, or use a strategy that samples, such as 'random'"
+        )
+    return reduce(operator.add, [v if w is None else w * v for v, w in outputs])
+
+
+__all__ = ["MixedChoice", "MixedInput", "MixedLayer", "MixedRepeat", "weighted_sum"]
