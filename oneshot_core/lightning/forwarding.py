@@ -1,0 +1,235 @@
+"""How the wrapper passes Lightning's calls on to the user's module.
+
+Lightning asks the module it was given: is this hook overridden, what is its signature, set
+this private slot, read that attribute. The wrapper answers each as the user's module would:
+
+- hooks are instance attributes whose ``__wrapped__`` is the user's bound method, which is
+  where Lightning's ``is_overridden`` and signature checks look;
+- slots that the Trainer reads or writes on the module are data descriptors;
+- everything else falls through ``__getattr__`` / ``__setattr__`` of the wrapper.
+
+:data:`TREATMENT` names every overridable member of a LightningModule once, with what is done
+about it and why. A test reads the installed Lightning and fails for one that is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from pytorch_lightning import LightningModule
+
+if TYPE_CHECKING:
+    from .module import BaseOneShotLightningModule
+
+Kind = Literal["delegate", "own", "inherit"]
+
+
+def _each(kind: Kind, reason: str, names: str) -> dict[str, tuple[Kind, str]]:
+    return {name: (kind, reason) for name in names.split()}
+
+
+TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
+    **_each(
+        "delegate",
+        "the user's hook, called by the loops exactly as on a bare module",
+        """
+        training_step validation_step test_step predict_step
+        configure_optimizers configure_callbacks configure_gradient_clipping
+        optimizer_step optimizer_zero_grad backward lr_scheduler_step
+        on_before_zero_grad on_before_backward on_after_backward on_before_optimizer_step
+        on_fit_end on_train_start on_train_end on_train_epoch_start on_train_epoch_end
+        on_train_batch_start on_train_batch_end
+        on_validation_start on_validation_end on_validation_epoch_start on_validation_epoch_end
+        on_validation_batch_start on_validation_batch_end
+        on_validation_model_eval on_validation_model_train on_validation_model_zero_grad
+        on_test_start on_test_end on_test_epoch_start on_test_epoch_end
+        on_test_batch_start on_test_batch_end on_test_model_eval on_test_model_train
+        on_predict_start on_predict_end on_predict_epoch_start on_predict_epoch_end
+        on_predict_batch_start on_predict_batch_end on_predict_model_eval
+        prepare_data setup teardown configure_model configure_sharded_model
+        train_dataloader val_dataloader test_dataloader predict_dataloader
+        on_before_batch_transfer transfer_batch_to_device on_after_batch_transfer
+        """,
+    ),
+    **_each("own", "the search starts here, after the user's hook", "on_fit_start"),
+    **_each(
+        "own",
+        "the search's state is one extra entry beside the user's",
+        "on_save_checkpoint on_load_checkpoint",
+    ),
+    **_each("own", "a class-level forward: DDP assigns to it and restores it", "forward"),
+    **_each(
+        "own",
+        "metric names must be those of the user's module, without a prefix",
+        "log log_dict",
+    ),
+    **_each("own", "a wrapper cannot be built from a file alone", "load_from_checkpoint"),
+    **_each(
+        "own",
+        "the user's module is what is exported",
+        "to_onnx to_torchscript to_tensorrt",
+    ),
+    **_each(
+        "inherit",
+        "acts on self.trainer or on all parameters, the same for both modules",
+        """
+        optimizers lr_schedulers manual_backward clip_gradients
+        toggle_optimizer untoggle_optimizer toggled_optimizer
+        all_gather print freeze unfreeze
+        trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
+        device dtype device_mesh to cuda cpu type float double half
+        """,
+    ),
+    **_each(
+        "inherit",
+        "reads a slot that is forwarded to the user's module",
+        """
+        automatic_optimization example_input_array strict_loading hparams hparams_initial
+        """,
+    ),
+    **_each(
+        "inherit",
+        "for the user's own constructor; the wrapper has no hyperparameters",
+        "save_hyperparameters remove_ignored_hparams",
+    ),
+}
+
+FORWARDED_SLOTS: Final = (
+    "prepare_data_per_node",
+    "allow_zero_length_dataloader_with_multiple_devices",
+    "_automatic_optimization",
+    "_compiler_ctx",
+    "_current_fx_name",
+    "_device_mesh",
+    "_example_input_array",
+    "_hparams",
+    "_hparams_initial",
+    "_hparams_name",
+    "_log_hyperparams",
+    "_metric_attributes",
+    "_param_requires_grad_state",
+    "_strict_loading",
+)
+"""Attributes that Lightning reads or writes on the module it was given."""
+
+
+class ForwardedSlot:
+    """A data descriptor that keeps one attribute on the user's module."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, wrapper: BaseOneShotLightningModule | None, owner: type) -> Any:
+        if wrapper is None:
+            return self
+        return getattr(wrapper._modules["model"], self.name)
+
+    def __set__(self, wrapper: BaseOneShotLightningModule, value: object) -> None:
+        # LightningModule.__init__ writes the slots before there is a user's module.
+        model = wrapper.__dict__["_modules"].get("model")
+        if model is not None:
+            setattr(model, self.name, value)
+
+
+class InnerHook:
+    """One Lightning hook of the wrapper: the user's, with what the search adds around it."""
+
+    def __init__(self, wrapper: BaseOneShotLightningModule, name: str) -> None:
+        self.wrapper = wrapper
+        self.name = name
+
+    @property
+    def __wrapped__(self) -> Any:
+        """The user's bound method: Lightning inspects its code and its signature."""
+        return getattr(self.wrapper.model, self.name)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.wrapper.model, self.name)(*args, **kwargs)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.wrapper, self.name)
+
+
+class StrategyHook(InnerHook):
+    """A hook that the strategy defines too: the strategy's runs first, the user's answers."""
+
+    @property
+    def __wrapped__(self) -> Any:
+        return getattr(type(self.wrapper), self.name).__get__(self.wrapper)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        self.__wrapped__(*args, **kwargs)
+        return super().__call__(*args, **kwargs)
+
+
+class MutatingHook(InnerHook):
+    """``setup`` or ``configure_model``: layers made there are mutated as well."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().__call__(*args, **kwargs)
+        self.wrapper.mutate()
+        return result
+
+
+class TrainingStepHook(InnerHook):
+    """``training_step``: where a user's manual optimization is surrounded by the strategy's."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.wrapper.automatic_optimization:
+            return super().__call__(*args, **kwargs)
+        return self.wrapper.run_around(lambda: InnerHook.__call__(self, *args, **kwargs), args)
+
+
+class EvaluationStepHook(InnerHook):
+    """``validation_step`` and its like: the strategy may choose what is evaluated."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        batch_idx = args[1] if len(args) > 1 else kwargs.get("batch_idx", 0)
+        self.wrapper.prepare_evaluation(self.name.removesuffix("_step"), batch_idx)
+        return super().__call__(*args, **kwargs)
+
+
+class SchedulerStepHook(InnerHook):
+    """``lr_scheduler_step``: the user's hook never sees the architecture's schedulers."""
+
+    def __call__(self, scheduler: Any, metric: Any) -> Any:
+        if self.wrapper.is_architecture_scheduler(scheduler):
+            return scheduler.step() if metric is None else scheduler.step(metric)
+        return super().__call__(scheduler, metric)
+
+
+class BatchStartHook(InnerHook):
+    """``on_train_batch_start``: where the batch begins if the loop could not be entered."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        answer = super().__call__(*args, **kwargs)
+        if answer != -1:
+            self.wrapper.run_before(*args)
+        return answer
+
+
+_SPECIAL: Final[dict[str, type[InnerHook]]] = {
+    "configure_model": MutatingHook,
+    "lr_scheduler_step": SchedulerStepHook,
+    "on_train_batch_start": BatchStartHook,
+    "predict_step": EvaluationStepHook,
+    "setup": MutatingHook,
+    "test_step": EvaluationStepHook,
+    "training_step": TrainingStepHook,
+    "validation_step": EvaluationStepHook,
+}
+
+
+def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
+    """Give ``wrapper`` one instance attribute for every delegated hook it does not define.
+
+    Instance attributes win over methods. A hook that a strategy defines is therefore never
+    hidden: if it is one that reports an event (``on_*``), both run; any other is left to it.
+    """
+    for name, (kind, _) in TREATMENT.items():
+        if kind != "delegate" or not hasattr(LightningModule, name):
+            continue
+        if getattr(type(wrapper), name) is getattr(LightningModule, name):
+            wrapper.__dict__[name] = _SPECIAL.get(name, InnerHook)(wrapper, name)
+        elif name.startswith("on_"):
+            wrapper.__dict__[name] = StrategyHook(wrapper, name)
