@@ -1,1 +1,97 @@
-"""One-shot neural architecture search for PyTorch Lightning."""
+"""One-shot neural architecture search for PyTorch Lightning, open to plugins.
+
+Names are imported when first used: ``import oneshot_core`` alone loads no torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._registry import Registry
+    from .architecture import Architecture, freeze
+    from .decision import Active, Decision, DecisionTable
+    from .hooks import MutationHook, no_default_hook
+    from .hookspecs import Component, hookimpl
+    from .lightning import BaseOneShotLightningModule, Ranked, Ranking, search
+    from .model_space import ModelSpace
+    from .optimizers import merge_optimizers
+    from .space import InputChoice, LayerChoice, Mutable, ParameterSpec, Repeat
+    from .supernet import BaseSuperNetModule
+    from .traversal import traverse_and_mutate_submodules
+
+    registry: Registry
+    """The default registry: what is installed here."""
+
+_HOME = {
+    # what a user writes
+    "InputChoice": "space",
+    "LayerChoice": "space",
+    "Repeat": "space",
+    "search": "lightning",
+    "Architecture": "architecture",
+    "freeze": "architecture",
+    "Ranked": "lightning",
+    "Ranking": "lightning",
+    "ModelSpace": "model_space",
+    # what an extension builds on
+    "Active": "decision",
+    "BaseOneShotLightningModule": "lightning",
+    "BaseSuperNetModule": "supernet",
+    "Component": "hookspecs",
+    "Decision": "decision",
+    "DecisionTable": "decision",
+    "Mutable": "space",
+    "MutationHook": "hooks",
+    "ParameterSpec": "space",
+    "Registry": "_registry",
+    "hookimpl": "hookspecs",
+    "merge_optimizers": "optimizers",
+    "no_default_hook": "hooks",
+    "traverse_and_mutate_submodules": "traversal",
+}
+
+__all__ = [
+    "Active",
+    "Architecture",
+    "BaseOneShotLightningModule",
+    "BaseSuperNetModule",
+    "Component",
+    "Decision",
+    "DecisionTable",
+    "InputChoice",
+    "LayerChoice",
+    "ModelSpace",
+    "Mutable",
+    "MutationHook",
+    "ParameterSpec",
+    "Ranked",
+    "Ranking",
+    "Registry",
+    "Repeat",
+    "__version__",
+    "freeze",
+    "hookimpl",
+    "merge_optimizers",
+    "no_default_hook",
+    "registry",
+    "search",
+    "traverse_and_mutate_submodules",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "registry":
+        return import_module("._registry", __name__).default_registry()
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -41,7 +41,7 @@ class Architecture(Mapping[str, Choice]):
     __slots__ = ("_choices", "_space")
 
     def __init__(self, choices: Mapping[str, object], space: ModelSpace | None = None) -> None:
-        self._space = None if space is None else _SpaceRecord.of(space)
+        self._space = None if space is None else SpaceRecord.of(space)
         self._choices: dict[str, Choice] = (
             {label: _read_choice(label, value) for label, value in choices.items()}
             if space is None
@@ -112,10 +112,9 @@ class Architecture(Mapping[str, Choice]):
                 this version does not know.
             OSError: the file cannot be read.
         """
-        text = Path(path).read_text(encoding="utf-8")
         try:
-            data = json.loads(text)
-        except ValueError as error:
+            data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:  # UnicodeDecodeError is one, too
             raise _unreadable(path, f"it is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
@@ -125,7 +124,7 @@ class Architecture(Mapping[str, Choice]):
         architecture = cls(data["choices"])
         if "space" in data:
             try:
-                architecture._space = _SpaceRecord(
+                architecture._space = SpaceRecord(
                     str(data["space"]["fingerprint"]), dict(data["space"]["parameters"])
                 )
             except (KeyError, TypeError, ValueError) as error:
@@ -136,7 +135,7 @@ class Architecture(Mapping[str, Choice]):
         return _rebuild, (dict(self._choices), self._space)
 
 
-class _SpaceRecord:
+class SpaceRecord:
     """What an architecture remembers of its space."""
 
     __slots__ = ("fingerprint", "parameters")
@@ -146,11 +145,15 @@ class _SpaceRecord:
         self.parameters = parameters
 
     @classmethod
-    def of(cls, space: ModelSpace) -> _SpaceRecord:
+    def of(cls, space: ModelSpace) -> SpaceRecord:
         return cls(space.fingerprint, space.describe())
 
-    def require(self, space: ModelSpace) -> None:
-        """Refuse another space, listing what differs."""
+    def require(self, space: ModelSpace, *, what: str = "the architecture") -> None:
+        """Refuse another space, listing what differs.
+
+        Raises:
+            ArchitectureError: ``what`` comes from another space than ``space``.
+        """
         if self.fingerprint == space.fingerprint:
             return
         here = space.describe()
@@ -162,15 +165,14 @@ class _SpaceRecord:
             if here[label] != self.parameters[label]
         ]
         raise ArchitectureError(
-            "the architecture comes from another model space:\n"
+            f"{what} comes from another model space:\n"
             + "".join(f"    {line}\n" for line in sorted(lines))
             + f"  expected: the space {space.fingerprint}, got {self.fingerprint}\n"
-            "  fix: use the model it was searched with, or Architecture(dict(it)) to try its "
-            "choices here"
+            "  fix: use the model it was searched with"
         )
 
 
-def _rebuild(choices: dict[str, object], space: _SpaceRecord | None) -> Architecture:
+def _rebuild(choices: dict[str, object], space: SpaceRecord | None) -> Architecture:
     architecture = Architecture(choices)
     architecture._space = space
     return architecture
@@ -323,7 +325,8 @@ class _Freezer:
 
 
 def _reset(module: nn.Module) -> None:
-    for path, part in module.named_modules():
+    # Children first, as constructors do it: a parent may initialise its children its own way.
+    for path, part in reversed(list(module.named_modules())):
         reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
         if callable(reset):
             reset()

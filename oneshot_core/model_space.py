@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -21,6 +21,9 @@ from .errors import ArchitectureError, LabelError
 from .space.mutable import Mutable
 from .space.spec import Candidate, Choice, ParameterSpec
 from .supernet import BaseSuperNetModule
+
+MAX_LISTED = 4096
+"""Choices are listed to draw one of them up to this number."""
 
 Branches: TypeAlias = "dict[str, dict[Candidate, list[_Node]]]"
 
@@ -53,14 +56,6 @@ class ModelSpace:
         self.specs = {}
         reader = _Reader(root, self.specs)
         self._nodes = reader.nodes([root])
-        labels = [spec.label for node in reader.known.values() for spec in node.specs]
-        self._labels_repeat = len(set(labels)) != len(labels)
-        self._conditional = any(
-            below
-            for node in reader.known.values()
-            for b in node.branches.values()
-            for below in b.values()
-        )
 
     @property
     def fingerprint(self) -> str:
@@ -75,13 +70,17 @@ class ModelSpace:
             for label, spec in self.specs.items()
         }
 
+    @property
+    def size(self) -> int:
+        """Count the architectures, each once however its unused choices stand."""
+        return _count(self._nodes, {})
+
     def __len__(self) -> int:
-        """Count the architectures, each counted once however its unused choices stand."""
-        if not self._conditional:
-            return math.prod(spec.size for spec in self.specs.values())
-        if not self._labels_repeat:
-            return _count(self._nodes)
-        return sum(1 for _ in self.architectures())
+        """Return :attr:`size`; Python refuses lengths from ``2**63`` on, ``size`` has no limit."""
+        return self.size
+
+    def __bool__(self) -> bool:
+        return True  # a model without choices is one architecture
 
     def active(self, chosen: Mapping[str, Choice]) -> Iterator[ParameterSpec]:
         """Yield the specs that decide something under ``chosen``, each once, in walk order.
@@ -117,15 +116,23 @@ class ModelSpace:
 
     def sample(self, rng: random.Random) -> dict[str, Choice]:
         """Draw an architecture: every active choice uniformly, from ``rng`` alone."""
-        partial: dict[str, Choice] = {}
-        for spec in _growing(self, partial):
-            choices = list(spec.choices()) if spec.size < 4096 else None
-            if choices is None:
-                taken = rng.sample(list(spec.candidates), spec.n_chosen or len(spec.candidates))
-                partial[spec.label] = spec.normalise(taken)
+        return self.complete({}, rng)
+
+    def complete(self, partial: Mapping[str, Choice], rng: random.Random) -> dict[str, Choice]:
+        """Draw what ``partial`` leaves open, uniformly, and drop what decides nothing."""
+        chosen = dict(partial)
+        for spec in _growing(self, chosen):
+            if spec.size < MAX_LISTED:
+                choices = list(spec.choices())
+                chosen[spec.label] = choices[int(rng.random() * len(choices))]
+            elif spec.n_chosen is None:  # subsets; the empty one is drawn again
+                taken: list[Candidate] = []
+                while not taken:
+                    taken = [c for c in spec.candidates if rng.random() < 0.5]
+                chosen[spec.label] = spec.normalise(taken)
             else:
-                partial[spec.label] = choices[int(rng.random() * len(choices))]
-        return partial
+                chosen[spec.label] = spec.normalise(rng.sample(spec.candidates, spec.n_chosen))
+        return self.reduce(chosen)
 
     def reduce(self, chosen: Mapping[str, Choice]) -> dict[str, Choice]:
         """Drop the choices that decide nothing under ``chosen``; add nothing."""
@@ -177,10 +184,12 @@ class _Reader:
         self.known: dict[nn.Module, _Node] = {}
         self.specs = specs
 
-    def nodes(self, modules: Iterable[nn.Module]) -> list[_Node]:
+    def nodes(
+        self, modules: Iterable[nn.Module], leave_out: Iterable[nn.Module] = ()
+    ) -> list[_Node]:
         """Return the nearest choices at or below ``modules``, in walk order."""
         found: dict[int, _Node] = {}
-        seen: set[nn.Module] = set()
+        seen: set[nn.Module] = set(leave_out)
         stack = list(reversed(list(modules)))
         while stack:
             module = stack.pop()
@@ -220,23 +229,10 @@ class _Reader:
             node.branches[label] = {}
             for candidate, parts in by_candidate.items():
                 parts = list(parts)
-                conditional.update(sub for part in parts for sub in part.modules())
+                conditional.update(parts)
                 node.branches[label][candidate] = self.nodes(parts)
-        node.always = self._nodes_outside(module, conditional)
+        node.always = self.nodes(module.children(), leave_out=conditional)
         return node
-
-    def _nodes_outside(self, module: nn.Module, conditional: set[nn.Module]) -> list[_Node]:
-        outside: list[nn.Module] = []
-        stack = list(module.children())
-        while stack:
-            child = stack.pop(0)
-            if child in conditional:
-                continue
-            if isinstance(child, (Mutable, BaseSuperNetModule)):
-                outside.append(child)
-            else:
-                stack += child.children()
-        return self.nodes(outside)
 
 
 def choice_label(module: Mutable, path: str) -> str:
@@ -253,16 +249,68 @@ def _growing(space: ModelSpace, partial: dict[str, Choice]) -> Iterator[Paramete
         yield from undecided
 
 
-def _count(nodes: Iterable[_Node]) -> int:
-    return math.prod(_count_node(node) for node in nodes)
+def _count(nodes: Iterable[_Node], chosen: Mapping[str, Choice]) -> int:
+    """Count the ways to complete ``chosen`` at and below ``nodes``.
+
+    Groups of choices that have no label in common, however deep, are independent of each
+    other: their counts multiply.
+    """
+    groups: list[tuple[set[str], list[_Node]]] = []
+    for node in _undecided(nodes, chosen):
+        labels = {spec.label for below in _reachable([node]) for spec in below.specs}
+        labels -= chosen.keys()
+        members = [node]
+        for group in [group for group in groups if group[0] & labels]:
+            groups.remove(group)
+            labels |= group[0]
+            members += group[1]
+        groups.append((labels, members))
+    return math.prod(_count_group(members, chosen) for _, members in groups)
 
 
-def _count_node(node: _Node) -> int:
-    product = _count(node.always)
-    for spec in node.specs:
-        branches = node.branches.get(spec.label, {})
-        product *= sum(
-            math.prod(_count(branches.get(c, [])) for c in spec.members(choice))
-            for choice in spec.choices()
-        )
-    return product
+def _count_group(nodes: list[_Node], chosen: Mapping[str, Choice]) -> int:
+    spec = next(spec for spec in nodes[0].specs if spec.label not in chosen)
+    branches = [node.branches.get(spec.label, {}) for node in _reachable(nodes)]
+    if not any(below for by_candidate in branches for below in by_candidate.values()):
+        return spec.size * _count(nodes, {**chosen, spec.label: spec.default})
+    return sum(_count(nodes, {**chosen, spec.label: choice}) for choice in spec.choices())
+
+
+def _undecided(nodes: Iterable[_Node], chosen: Mapping[str, Choice]) -> list[_Node]:
+    """Return the active nodes of which something is not decided."""
+
+    def active(node: _Node) -> Iterator[_Node]:
+        yield from node.always
+        for spec in node.specs:
+            if spec.label in chosen:
+                for candidate in spec.members(chosen[spec.label]):
+                    yield from node.branches.get(spec.label, {}).get(candidate, [])
+
+    return [
+        node
+        for node in _closure(nodes, active)
+        if any(spec.label not in chosen for spec in node.specs)
+    ]
+
+
+def _reachable(nodes: Iterable[_Node]) -> list[_Node]:
+    """Return ``nodes`` and all below them, active or not."""
+
+    def below(node: _Node) -> Iterator[_Node]:
+        yield from node.always
+        for by_candidate in node.branches.values():
+            for nodes in by_candidate.values():
+                yield from nodes
+
+    return _closure(nodes, below)
+
+
+def _closure(nodes: Iterable[_Node], below: Callable[[_Node], Iterable[_Node]]) -> list[_Node]:
+    found: dict[int, _Node] = {}
+    stack = list(nodes)
+    while stack:
+        node = stack.pop()
+        if id(node) not in found:
+            found[id(node)] = node
+            stack += below(node)
+    return list(found.values())

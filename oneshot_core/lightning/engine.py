@@ -30,8 +30,13 @@ class OneShotOptimization(_AutomaticOptimization):
     def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict[str, Any]) -> Any:
         """Let the strategy run the batch; its ``advance_optimization()`` is Lightning's step."""
         step = super().run
+        if self.trainer.lightning_module is not self.search:  # left over from a failed fit
+            return step(optimizer, batch_idx, kwargs)
         return self.search.run_around(
-            lambda: step(optimizer, batch_idx, kwargs), tuple(kwargs.values()), batch_idx, default={}
+            lambda: step(optimizer, batch_idx, kwargs),
+            tuple(kwargs.values()),
+            batch_idx,
+            default={},
         )
 
 
@@ -46,10 +51,9 @@ def install_engine(trainer: Trainer, search: BaseOneShotLightningModule) -> bool
     if isinstance(engine, OneShotOptimization):
         engine.search = search
         return True
-    if (
-        type(engine) is not _AutomaticOptimization
-        or list(inspect.signature(engine.run).parameters) != ["optimizer", "batch_idx", "kwargs"]
-    ):
+    if type(engine) is not _AutomaticOptimization or list(
+        inspect.signature(engine.run).parameters
+    ) != ["optimizer", "batch_idx", "kwargs"]:
         return False
     ours = OneShotOptimization(trainer, search)
     ours.__dict__.update(

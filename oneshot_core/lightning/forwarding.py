@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pytorch_lightning import LightningModule
 
 if TYPE_CHECKING:
+    from .facade import ModuleFacade
     from .module import BaseOneShotLightningModule
 
 Kind = Literal["delegate", "own", "inherit"]
@@ -37,7 +38,7 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         configure_optimizers configure_callbacks configure_gradient_clipping
         optimizer_step optimizer_zero_grad backward lr_scheduler_step
         on_before_zero_grad on_before_backward on_after_backward on_before_optimizer_step
-        on_fit_end on_train_start on_train_end on_train_epoch_start on_train_epoch_end
+        on_train_start on_train_end on_train_epoch_start on_train_epoch_end
         on_train_batch_start on_train_batch_end
         on_validation_start on_validation_end on_validation_epoch_start on_validation_epoch_end
         on_validation_batch_start on_validation_batch_end
@@ -51,7 +52,12 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         on_before_batch_transfer transfer_batch_to_device on_after_batch_transfer
         """,
     ),
-    **_each("own", "the search starts here, after the user's hook", "on_fit_start"),
+    **_each(
+        "own",
+        "the search is set up and taken down around the user's hook",
+        "on_fit_start on_fit_end",
+    ),
+    **_each("own", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
     **_each(
         "own",
         "the search's state is one extra entry beside the user's",
@@ -73,7 +79,7 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         "inherit",
         "acts on self.trainer or on all parameters, the same for both modules",
         """
-        optimizers lr_schedulers manual_backward clip_gradients
+        manual_backward clip_gradients
         toggle_optimizer untoggle_optimizer toggled_optimizer
         all_gather print freeze unfreeze
         trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
@@ -119,12 +125,12 @@ class ForwardedSlot:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, wrapper: BaseOneShotLightningModule | None, owner: type) -> Any:
+    def __get__(self, wrapper: ModuleFacade | None, owner: type) -> Any:
         if wrapper is None:
             return self
         return getattr(wrapper._modules["model"], self.name)
 
-    def __set__(self, wrapper: BaseOneShotLightningModule, value: object) -> None:
+    def __set__(self, wrapper: ModuleFacade, value: object) -> None:
         # LightningModule.__init__ writes the slots before there is a user's module.
         model = wrapper.__dict__["_modules"].get("model")
         if model is not None:

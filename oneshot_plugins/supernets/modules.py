@@ -47,6 +47,7 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
         self.__dict__["choice"] = choice
         for name, module in choice.named_children():
             self.add_module(name, module)
+        self.training = choice.training
 
     @property
     def decision(self) -> Decision:
@@ -170,7 +171,8 @@ class MixedRepeat(MixedChoice[Repeat]):
 def weighted_sum(outputs: Sequence[tuple[Any, Tensor | None]]) -> Any:
     """Add up values, each times its weight (None counts as 1), item by item if nested.
 
-    A single value without a weight is returned untouched, whatever it is.
+    A single value without a weight is returned untouched, whatever it is. Items that are None
+    in all values stay None.
 
     Raises:
         TypeError: several values are to be added that are no tensors or nests of tensors.
@@ -183,6 +185,8 @@ def weighted_sum(outputs: Sequence[tuple[Any, Tensor | None]]) -> Any:
     if isinstance(first, (tuple, list)):
         items = [weighted_sum([(v[i], w) for v, w in outputs]) for i in range(len(first))]
         return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
+    if all(value is None for value, _ in outputs):  # as of nn.MultiheadAttention
+        return None
     if not isinstance(first, Tensor):
         raise TypeError(
             f"candidates returned {type(first).__name__}, which cannot be weighted.\n"

@@ -1,0 +1,71 @@
+"""``oneshot.search``: from a model and the name of a strategy to a search."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from pytorch_lightning import LightningModule
+
+from .._registry import Registry, default_registry
+from ..errors import StrategyError
+from ..hooks import MutationHook
+from .module import BaseOneShotLightningModule
+
+
+def search(
+    model: LightningModule,
+    strategy: str | type[BaseOneShotLightningModule] = "random",
+    *,
+    arch_dataloader: Iterable[Any] | None = None,
+    mutation_hooks: Sequence[MutationHook] | None = None,
+    seed: int | None = None,
+    registry: Registry | None = None,
+    **options: Any,
+) -> BaseOneShotLightningModule:
+    """Return a search over the choices in ``model``: what to give to ``Trainer.fit``.
+
+    Args:
+        model: a LightningModule with choices; mutated in place.
+        strategy: name of an installed strategy (``oneshot plugins list --kind strategy``), or
+            a class.
+        arch_dataloader: batches for strategies that learn architecture parameters.
+        mutation_hooks: asked before the installed ones.
+        seed: of everything the search draws. None takes the seed of ``seed_everything``, else 0.
+        registry: where plugins are looked up. None takes the default.
+        **options: of the strategy; see its class.
+
+    Raises:
+        UnknownComponentError: no strategy has that name.
+        StrategyError: the strategy does not take one of the options.
+        UnsupportedModuleError: no hook handles one of the choices.
+        LabelError: one label names two different choices.
+    """
+    registry = default_registry() if registry is None else registry
+    cls = registry.load("strategy", strategy) if isinstance(strategy, str) else strategy
+    if not (isinstance(cls, type) and issubclass(cls, BaseOneShotLightningModule)):
+        raise StrategyError(
+            f"strategy={strategy!r} is {cls!r}.\n"
+            "  expected: a subclass of BaseOneShotLightningModule\n"
+            f"  fix: use one of {registry.names('strategy')}"
+        )
+    given = {"mutation_hooks": mutation_hooks, "seed": seed, "registry": registry, **options}
+    if arch_dataloader is not None:
+        given["arch_dataloader"] = arch_dataloader
+    _check_options(cls, strategy, given)
+    return cls(model, **given)
+
+
+def _check_options(cls: type, strategy: object, given: dict[str, Any]) -> None:
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    known = [p.name for p in parameters if p.name not in ("self", "model")]
+    unknown = sorted(given.keys() - set(known))
+    if unknown:
+        raise StrategyError(
+            f"the strategy {strategy!r} takes no {', '.join(unknown)}.\n"
+            f"  expected: {', '.join(known)}\n"
+            "  fix: leave it out, or choose a strategy that uses it"
+        )

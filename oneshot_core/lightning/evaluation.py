@@ -1,0 +1,493 @@
+"""Score architectures with the weights of the supernet.
+
+One quiet ``Trainer.validate`` scores all of them: its validation loop is replaced by one that
+runs Lightning's own loop once for each architecture, so that set-up, device transfer, precision
+and the user's hooks are Lightning's, and no architecture pays for starting a Trainer.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from pytorch_lightning import LightningDataModule, Trainer
+from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop
+from pytorch_lightning.trainer.states import RunningStage, TrainerFn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..architecture import Architecture
+from ..errors import RankingError
+from ..model_space import ModelSpace
+from ..space.spec import Choice
+from .batches import cached, first_batches, to_device
+from .isolation import discarded_logs, isolated_buffers, isolated_metrics, isolated_rng
+from .module import BaseOneShotLightningModule
+
+ALL_LIMIT = 20_000
+"""``rank("all")`` refuses spaces larger than this."""
+
+Metric: TypeAlias = "str | Callable[[Mapping[str, float]], float]"
+Proposals: TypeAlias = Generator[Mapping[str, Choice], float, None]
+
+
+class Searcher(Protocol):
+    """Looks for good architectures by trying some; a plugin of kind ``searcher``."""
+
+    def __call__(self, space: ModelSpace, *, budget: int, seed: int, **options: Any) -> Proposals:
+        """Yield architectures to score; each ``yield`` returns its score, larger is better.
+
+        Args:
+            space: what architectures can be proposed.
+            budget: how many different architectures may be scored.
+            seed: of all draws.
+            **options: of the searcher.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """One scored architecture.
+
+    Attributes:
+        architecture: what was computed.
+        score: value of the metric.
+        metrics: everything that was logged.
+    """
+
+    architecture: Architecture
+    score: float
+    metrics: Mapping[str, float]
+
+
+class Ranking:
+    """Scored architectures, best first; of equals the first scored comes first.
+
+    Args:
+        entries: in the order in which they were scored.
+        metric: name of the metric.
+        mode: ``"max"`` or ``"min"``.
+    """
+
+    def __init__(self, entries: Iterable[Ranked], *, metric: str, mode: str) -> None:
+        self.metric = metric
+        self.mode = mode
+        sign = -1 if mode == "max" else 1
+        # NaN compares with nothing: it goes last.
+        self.entries = sorted(
+            entries, key=lambda e: math.inf if math.isnan(e.score) else sign * e.score
+        )
+
+    @property
+    def best(self) -> Architecture:
+        """The best architecture."""
+        return self.entries[0].architecture
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Ranked]:
+        return iter(self.entries)
+
+    def __getitem__(self, index: int) -> Ranked:
+        return self.entries[index]
+
+    def __str__(self) -> str:
+        head = f"{len(self)} architectures by {self.metric} ({self.mode})"
+        rows = [
+            f"{i:>5}  {e.score:.4f}  {e.architecture}" for i, e in enumerate(self.entries[:10], 1)
+        ]
+        more = [f"       ... and {len(self) - 10} more"] if len(self) > 10 else []
+        return "\n".join([head, *rows, *more])
+
+    def __repr__(self) -> str:
+        return f"<Ranking of {len(self)} architectures by {self.metric}, best {self[0].score:.4f}>"
+
+
+def rank(
+    search: BaseOneShotLightningModule,
+    architectures: Any,
+    dataloaders: Any,
+    *,
+    metric: Metric,
+    mode: str = "max",
+    budget: int | None = None,
+    train_dataloader: Iterable[Any] | None = None,
+    calibration_batches: int = 16,
+    trainer: Trainer | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Ranking:
+    """Score architectures by what the user's ``validation_step`` logs, best first.
+
+    The search stays as it is: weights, BatchNorm statistics, random states and metrics are as
+    before afterwards.
+
+    Args:
+        search: with a trained supernet.
+        architectures: an iterable of them; ``"all"`` of the space; a number, that many
+            different random ones; or the name of an installed searcher, such as
+            ``"evolution"``.
+        dataloaders: as for ``Trainer.validate``. Few batches are kept in memory.
+        metric: name of a logged metric, or a function of all of them.
+        mode: ``"max"`` or ``"min"``.
+        budget: how many architectures a searcher may score.
+        train_dataloader: whose batches give each architecture its own BatchNorm statistics;
+            by default what the last fit trained on. Running statistics of a supernet mix those
+            of all its paths and fit none.
+        calibration_batches: how many of them; 0 leaves the running statistics as they are.
+        trainer: to score with; by default a quiet one like that of the last fit.
+        progress: whether a bar is shown.
+        **options: passed to the searcher.
+
+    Raises:
+        ArchitectureError: an architecture does not fit the model space.
+        RankingError: there is nothing to score, too much of it, the metric is not logged or
+            always NaN, or BatchNorm needs training batches and none are known.
+
+    Source: Guo et al., "Single Path One-Shot", arXiv:1904.00420, section 3.4, for the
+    recalibration.
+    """
+    if mode not in ("max", "min"):
+        raise RankingError(
+            f"mode={mode!r}.\n  expected: 'max' or 'min'\n"
+            "  fix: say whether a larger or a smaller metric is better"
+        )
+    proposals, total = _proposals(search, architectures, budget, options)
+    entries = _score(
+        search,
+        proposals,
+        total,
+        dataloaders,
+        score=_scorer(metric),
+        sign=1.0 if mode == "max" else -1.0,
+        calibration=_calibration(search, train_dataloader, calibration_batches),
+        trainer=trainer,
+        progress=progress,
+    )
+    if all(math.isnan(entry.score) for entry in entries):
+        raise RankingError(
+            f"{_name(metric)!r} is NaN for all {len(entries)} architectures.\n"
+            "  expected: a number for at least one\n"
+            "  fix: check that the supernet's training loss is finite"
+        )
+    return Ranking(entries, metric=_name(metric), mode=mode)
+
+
+def evaluate(
+    search: BaseOneShotLightningModule,
+    architecture: Mapping[str, object],
+    dataloaders: Any,
+    *,
+    train_dataloader: Iterable[Any] | None = None,
+    calibration_batches: int = 16,
+    trainer: Trainer | None = None,
+) -> dict[str, float]:
+    """Return what the user's ``validation_step`` logs for one architecture; see :func:`rank`."""
+    known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
+    entries = _score(
+        search,
+        _fixed([known.validate(search.space)]),
+        1,
+        dataloaders,
+        score=lambda metrics: math.nan,
+        sign=1.0,
+        calibration=_calibration(search, train_dataloader, calibration_batches),
+        trainer=trainer,
+        progress=False,
+    )
+    return dict(entries[0].metrics)
+
+
+def _proposals(
+    search: BaseOneShotLightningModule,
+    architectures: Any,
+    budget: int | None,
+    options: Mapping[str, Any],
+) -> tuple[Proposals, int]:
+    """Return what is to be scored, and how many of it."""
+    space = search.space
+    if isinstance(architectures, str) and architectures != "all":
+        if budget is None or budget < 1:
+            raise RankingError(
+                f"the searcher {architectures!r} got budget={budget}.\n"
+                "  expected: how many architectures it may score\n"
+                f"  fix: rank({architectures!r}, ..., budget=500)"
+            )
+        searcher: Searcher = search.registry.load("searcher", architectures)
+        return searcher(space, budget=budget, seed=search.seed, **options), budget
+    if budget is not None or options:
+        raise RankingError(
+            f"budget and {sorted(options)} are options of a searcher.\n"
+            "  expected: architectures='evolution' or another searcher with them\n"
+            "  fix: leave them out"
+        )
+    if isinstance(architectures, int):
+        chosen = _different(space, architectures, search.seed)
+    elif architectures == "all":
+        if len(space) > ALL_LIMIT:
+            raise RankingError(
+                f"the model space holds {len(space):,} architectures.\n"
+                f"  expected: at most {ALL_LIMIT:,} to score all of them\n"
+                "  fix: rank('evolution', ..., budget=1000), or a number of random ones"
+            )
+        chosen = list(space.architectures())
+    else:
+        given = [architectures] if isinstance(architectures, Mapping) else list(architectures)
+        chosen = [
+            dict((a if isinstance(a, Architecture) else Architecture(a)).validate(space))
+            for a in given
+        ]
+    if not chosen:
+        raise RankingError(
+            "there is no architecture to rank.\n"
+            "  expected: at least one\n"
+            "  fix: pass 'all', a number, or architectures of this model space"
+        )
+    return _fixed(chosen), len(chosen)
+
+
+def _different(space: ModelSpace, n: int, seed: int) -> list[dict[str, Choice]]:
+    if not 1 <= n <= len(space):
+        raise RankingError(
+            f"{n} different architectures were asked for.\n"
+            f"  expected: 1 to {len(space):,}, the size of the model space\n"
+            "  fix: ask for fewer, or for 'all'"
+        )
+    rng = random.Random(f"{seed}/rank")
+    if 2 * n > len(space):  # drawing would meet the same ones again and again
+        return rng.sample(list(space.architectures()), n)
+    found: dict[Architecture, dict[str, Choice]] = {}
+    while len(found) < n:
+        drawn = space.sample(rng)
+        found.setdefault(Architecture(drawn), drawn)
+    return list(found.values())
+
+
+def _fixed(chosen: Iterable[Mapping[str, Choice]]) -> Proposals:
+    for architecture in chosen:  # noqa: UP028  # a list has no send()
+        yield architecture
+
+
+def _name(metric: Metric) -> str:
+    return metric if isinstance(metric, str) else getattr(metric, "__name__", repr(metric))
+
+
+def _scorer(metric: Metric) -> Callable[[Mapping[str, float]], float]:
+    if not isinstance(metric, str):
+        return metric
+
+    def score(metrics: Mapping[str, float]) -> float:
+        if metric not in metrics:
+            raise RankingError(
+                f"the metric {metric!r} was not logged.\n"
+                f"  expected: one of {sorted(metrics)}\n"
+                f"  fix: self.log({metric!r}, ...) in validation_step, or choose a logged one"
+            )
+        return metrics[metric]
+
+    return score
+
+
+def _calibration(
+    search: BaseOneShotLightningModule, train_dataloader: Iterable[Any] | None, n: int
+) -> list[Any]:
+    """Return training batches for BatchNorm; none if the model has no running statistics."""
+    if n < 1 or not any(_tracks(module) for module in search.model.modules()):
+        return []
+    loader = search.train_dataloader_of_fit if train_dataloader is None else train_dataloader
+    if loader is None:
+        raise RankingError(
+            f"{type(search.model).__name__} has BatchNorm, and no training batches are known.\n"
+            "  expected: batches that give each architecture its own statistics\n"
+            "  fix: pass train_dataloader=..., or calibration_batches=0 to use the statistics "
+            "of the whole supernet"
+        )
+    if not search.model.automatic_optimization:
+        raise RankingError(
+            f"{type(search.model).__name__} optimizes manually; its training_step cannot be run "
+            "to recalibrate BatchNorm.\n"
+            "  expected: automatic optimization\n"
+            "  fix: pass calibration_batches=0"
+        )
+    return first_batches(loader, n, search.model, search.seed)
+
+
+def _tracks(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) and module.running_mean is not None
+
+
+def _score(
+    search: BaseOneShotLightningModule,
+    proposals: Proposals,
+    total: int,
+    dataloaders: Any,
+    *,
+    score: Callable[[Mapping[str, float]], float],
+    sign: float,
+    calibration: list[Any],
+    trainer: Trainer | None,
+    progress: bool,
+) -> list[Ranked]:
+    previous = search._trainer
+    if trainer is None:
+        trainer = _quiet_trainer(previous)
+    with ExitStack() as stack:
+        bar = stack.enter_context(_progress_bar(total, progress, max if sign > 0 else min))
+        if not isinstance(dataloaders, LightningDataModule):
+            dataloaders = cached(dataloaders, search.model, search.seed)
+        loop = _RankingLoop(trainer, search, proposals, score, sign, calibration, bar)
+        original, trainer.validate_loop = trainer.validate_loop, loop
+        stack.callback(setattr, trainer, "validate_loop", original)
+        stack.enter_context(_quiet_log())
+        stack.enter_context(isolated_rng(search.model, search.seed))
+        stack.enter_context(isolated_buffers(search.model))
+        stack.enter_context(isolated_metrics(search.model))
+        stack.callback(setattr, search, "trainer", previous)
+        stack.callback(search.train, search.training)
+        trainer.validate(search, dataloaders, verbose=False)
+    return loop.entries
+
+
+def _quiet_trainer(like: Trainer | None) -> Trainer:
+    options: dict[str, Any] = {}
+    if like is not None:
+        options["accelerator"] = (
+            like.accelerator.name() if hasattr(like.accelerator, "name") else "auto"
+        )
+        options["precision"] = like.precision
+    with _quiet_log():
+        return Trainer(
+            devices=1,
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+            inference_mode=False,  # recalibration writes to buffers that training uses later
+            **options,
+        )
+
+
+@contextmanager
+def _quiet_log() -> Iterator[None]:
+    """Keep Lightning's lines about available devices out of a ranking."""
+    log = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    level = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+@contextmanager
+def _progress_bar(
+    total: int, show: bool, better: Callable[[float, float], float]
+) -> Iterator[Callable[[float], None]]:
+    bar = Progress(
+        TextColumn("ranking"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("best {task.fields[best]}"),
+        disable=not show,
+    )
+    best: float | None = None
+
+    def advance(score: float) -> None:
+        nonlocal best
+        if not math.isnan(score):
+            best = score if best is None else better(best, score)
+        bar.update(task, advance=1, best="-" if best is None else f"{best:.4f}")
+
+    with bar:
+        task = bar.add_task("ranking", total=total, best="-")
+        yield advance
+
+
+class _RankingLoop(_EvaluationLoop):
+    """Lightning's validation loop, run once for every proposed architecture."""
+
+    def __init__(
+        self,
+        trainer: Trainer,
+        search: BaseOneShotLightningModule,
+        proposals: Proposals,
+        score: Callable[[Mapping[str, float]], float],
+        sign: float,
+        calibration: list[Any],
+        progress: Callable[[float], None],
+    ) -> None:
+        super().__init__(
+            trainer,
+            TrainerFn.VALIDATING,
+            RunningStage.VALIDATING,
+            verbose=False,
+            inference_mode=False,
+        )
+        self.search = search
+        self.proposals = proposals
+        self.score = score
+        self.sign = sign
+        self.calibration = calibration
+        self.progress = progress
+        self.entries: list[Ranked] = []
+
+    def run(self) -> list[Any]:
+        """Score every proposal, telling its score to where it came from."""
+        self.calibration = [to_device(b, self.search, self.trainer) for b in self.calibration]
+        try:
+            proposal = next(self.proposals)
+            while True:
+                value = self._score(Architecture(proposal, self.search.space))
+                proposal = self.proposals.send(-math.inf if math.isnan(value) else value)
+        except StopIteration:
+            return []
+
+    def _score(self, architecture: Architecture) -> float:
+        with self.search.at(architecture):
+            if self.calibration:
+                self._recalibrate()
+            self.trainer._logger_connector.reset_metrics()
+            super().run()
+        metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items()}
+        if not metrics:
+            raise RankingError(
+                f"validation_step of {type(self.search.model).__name__} logged nothing.\n"
+                "  expected: the metric to rank by\n"
+                "  fix: call self.log('val_acc', ...) in validation_step"
+            )
+        value = float(self.score(metrics))
+        self.entries.append(Ranked(architecture, value, metrics))
+        self.progress(value)
+        return self.sign * value
+
+    @torch.no_grad()
+    def _recalibrate(self) -> None:
+        """Give every BatchNorm the plain average of its statistics over the batches."""
+        norms = [m for m in self.search.model.modules() if _tracks(m)]
+        assert all(isinstance(norm, _BatchNorm) for norm in norms)
+        momenta = [norm.momentum for norm in norms]
+        modes = {module: module.training for module in self.search.model.modules()}
+        self.search.model.eval()  # dropout is off when the statistics are used
+        for norm in norms:
+            norm.reset_running_stats()  # type: ignore[operator]
+            norm.momentum = None  # type: ignore[assignment]  # a cumulative average
+            norm.train()
+        for index, batch in enumerate(self.calibration):
+            with isolated_metrics(self.search.model), discarded_logs(self.search.model, batch):
+                self.search.architecture_loss(batch, index)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        for module, mode in modes.items():
+            module.training = mode
+
+
+__all__ = ["Ranked", "Ranking", "Searcher", "evaluate", "rank"]

@@ -1,0 +1,712 @@
+"""The search: a LightningModule around the user's, driven by Lightning's own training loop.
+
+Data flow of a fit::
+
+    construction   the walk replaces choices inside the user's model by supernet modules,
+                   each holding a decision of `self.decisions`
+    on_fit_start   the loop's optimization is entered (engine.py), architecture optimizers
+                   are appended after the user's
+    each batch     loop -> engine -> search_step(batch, batch_idx), the strategy's method
+                       -> advance_optimization(), Lightning's own weight step
+                       -> architecture_step(), on a batch of its own, isolated
+    evaluation     prepare_evaluation(...), then the user's validation_step
+
+Nothing of a search enters the user's module except supernet modules in the place of choices.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from abc import ABCMeta, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from pytorch_lightning import LightningModule
+from pytorch_lightning.strategies import DDPStrategy
+from pytorch_lightning.utilities import rank_zero_info
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from pytorch_lightning.utilities.types import LRSchedulerConfig
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from .._registry import Registry, default_registry
+from ..architecture import Architecture, Patch, SpaceRecord
+from ..decision import Decision, DecisionTable
+from ..errors import OptimizerConfigError, PluginLoadError, StrategyError
+from ..hooks import MutationHook, no_default_hook
+from ..model_space import ModelSpace
+from ..optimizers import OptimizerPlan
+from ..space.spec import Candidate, Choice, ParameterSpec
+from ..supernet import BaseSuperNetModule, supernet_modules
+from ..traversal import traverse_and_mutate_submodules
+from .batches import ArchitectureBatches, to_device
+from .engine import install_engine, remove_engine
+from .facade import ModuleFacade
+from .forwarding import install_hooks
+from .isolation import discarded_logs, isolated_buffers, isolated_metrics, isolated_rng
+
+if TYPE_CHECKING:
+    from .evaluation import Ranking
+
+CHECKPOINT_KEY = "oneshot"
+CHECKPOINT_SCHEMA = "oneshot.search/1"
+
+
+class _MutatedWhenBuilt(ABCMeta):
+    """Mutates a search after its whole constructor ran: strategies may set themselves up first."""
+
+    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
+        search = super().__call__(*args, **kwargs)
+        search.mutate()
+        search.complete()
+        return search
+
+
+class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
+    """A one-shot search over the choices in a LightningModule; the base of every strategy.
+
+    To Lightning it looks like ``model`` itself: hooks, logged names, hyperparameters,
+    checkpoint keys and optimizers are those of ``model``. Attributes that a search does not
+    have are read from and written to ``model``.
+
+    A strategy supplies :meth:`make_decision` and, where it does more than draw,
+    :meth:`search_step` and :meth:`configure_architecture_optimizers`.
+
+    Args:
+        model: the user's module; its choices are replaced in place.
+        mutation_hooks: asked before the installed ones.
+        arch_dataloader: batches for :meth:`architecture_step`.
+        seed: of everything the search draws. None takes the seed of ``seed_everything``, else 0.
+        registry: where plugins are looked up. None takes the default.
+
+    Attributes:
+        model: the user's module.
+        decisions: one for each label.
+        mutation_hooks: as given.
+        seed: as given or found.
+        registry: where plugins are looked up.
+        ranking: the last result of :meth:`rank`, None before.
+        train_dataloader_of_fit: what the last fit trained on, None before.
+
+    Raises:
+        StrategyError: ``model`` is no LightningModule.
+        UnsupportedModuleError: no hook handles one of the choices.
+        LabelError: one label names two different choices.
+
+    Source: ``nni.nas.oneshot.pytorch.base_lightning.BaseOneShotLightningModule``.
+    """
+
+    decisions: DecisionTable
+
+    def __init__(
+        self,
+        model: LightningModule,
+        mutation_hooks: Sequence[MutationHook] | None = None,
+        *,
+        arch_dataloader: Iterable[Any] | None = None,
+        seed: int | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        if not isinstance(model, LightningModule) or isinstance(model, BaseOneShotLightningModule):
+            raise StrategyError(
+                f"{type(self).__name__} got a {type(model).__name__}.\n"
+                "  expected: a pytorch_lightning.LightningModule that is not a search itself\n"
+                "  fix: write a LightningModule around your network; its training_step trains "
+                "the supernet"
+            )
+        super().__init__(model)
+        self.mutation_hooks = list(mutation_hooks or [])
+        self.arch_dataloader = arch_dataloader
+        self.seed = int(os.environ.get("PL_GLOBAL_SEED", 0)) if seed is None else seed
+        self.ranking: Ranking | None = None
+        self.decisions = DecisionTable(self.make_decision)
+        self.registry = default_registry() if registry is None else registry
+        self._nas_modules: list[BaseSuperNetModule] = []
+        self._walked: set[nn.Module] = set()
+        self._space: ModelSpace | None = None
+        self._arch_batches = (
+            None
+            if arch_dataloader is None
+            else ArchitectureBatches(arch_dataloader, self.seed, model)
+        )
+        self._architecture_optimizers: list[Optimizer] = []
+        self._architecture_schedulers: list[LRSchedulerConfig] = []
+        self._advance: Callable[[], Any] | None = None
+        self._outputs: Any = None
+        self._inside_loop = False
+        self.train_dataloader_of_fit: Any = None
+        install_hooks(self)
+
+    # --- what a strategy supplies -----------------------------------------------------------
+
+    @abstractmethod
+    def make_decision(self, spec: ParameterSpec) -> Decision:
+        """Build the decision for one label."""
+
+    def search_step(self, batch: Any, batch_idx: int) -> None:
+        """Do what the search does with one training batch.
+
+        Call :meth:`advance_optimization` where the weights are to be trained on ``batch``; a
+        batch without that call trains nothing. The default does nothing else.
+        """
+        self.advance_optimization()
+
+    def configure_architecture_optimizers(self) -> Any:
+        """Return optimizers of the architecture parameters, in any shape Lightning knows.
+
+        None, the default, for strategies that learn no architecture parameters. Schedulers
+        are stepped by Lightning, like the user's.
+        """
+        return None
+
+    def default_mutation_hooks(self) -> list[MutationHook]:
+        """Return the hooks that are asked last; the last of them refuses unhandled choices."""
+        return [no_default_hook]
+
+    def mutate_kwargs(self) -> dict[str, object]:
+        """Return what every mutation hook gets as its last argument."""
+        return {"decisions": self.decisions}
+
+    def prepare_evaluation(self, stage: str, batch_idx: int) -> None:
+        """Choose what the next evaluated batch is computed with; by default as things stand.
+
+        Args:
+            stage: ``"validation"``, ``"test"`` or ``"predict"``.
+            batch_idx: position of the batch in its loader.
+        """
+
+    def strategy_state(self) -> dict[str, Any]:
+        """Return further state for the checkpoint: plain data and tensors."""
+        return {}
+
+    def load_strategy_state(self, state: Mapping[str, Any]) -> None:
+        """Take back what :meth:`strategy_state` returned."""
+
+    def check_fit(self) -> None:
+        """Raise for what cannot work, before training starts.
+
+        Raises:
+            StrategyError: naming what is missing and the fix.
+        """
+        strategy = self.trainer.strategy
+        samples = any(not d.superposes and d.spec.size > 1 for d in self.decisions)
+        if (
+            samples
+            and isinstance(strategy, DDPStrategy)
+            and not strategy._ddp_kwargs.get("find_unused_parameters")
+        ):
+            raise StrategyError(
+                f"{type(self).__name__} leaves candidates out of a batch, which DDP refuses.\n"
+                "  expected: a DDP strategy that looks for unused parameters\n"
+                "  fix: Trainer(strategy='ddp_find_unused_parameters_true')"
+            )
+
+    # --- the walk ---------------------------------------------------------------------------
+
+    def mutate(self) -> None:
+        """Walk over the modules of ``model`` that no walk has seen, replacing choices in place.
+
+        Called after construction, after the user's ``setup`` and after ``configure_model``.
+        """
+        if all(module in self._walked for module in self.model.modules()):
+            return
+        events = self.registry.hook
+        options = self.mutate_kwargs()
+        events.oneshot_before_mutation(model=self.model, mutate_kwargs=options)
+        traverse_and_mutate_submodules(
+            self.model,
+            [
+                self._keep_known,
+                *self.mutation_hooks,
+                *plugin_hooks(self.registry),
+                *self.default_mutation_hooks(),
+            ],
+            options,
+            on_replace=lambda path, original, replacement: events.oneshot_module_replaced(
+                path=path, original=original, replacement=replacement
+            ),
+        )
+        # Not assigned as attributes would be: a module set must not become a submodule.
+        self.__dict__["_nas_modules"] = list(supernet_modules(self.model))
+        self.__dict__["_walked"] = set(self.model.modules())
+        self.__dict__["_space"] = None
+        events.oneshot_after_mutation(model=self.model, nas_modules=self.nas_modules)
+
+    def _keep_known(self, module: nn.Module, name: str, memo: Any, options: Any) -> bool | None:
+        return True if module in self._walked else None
+
+    @property
+    def nas_modules(self) -> list[BaseSuperNetModule]:
+        """The supernet modules in ``model``, each once, parents first."""
+        return list(self._nas_modules)
+
+    @property
+    def space(self) -> ModelSpace:
+        """The model space of ``model``."""
+        if self._space is None:
+            self._space = ModelSpace(self.model)
+        return self._space
+
+    def search_space_spec(self) -> dict[str, ParameterSpec]:
+        """Return label -> spec for everything that can be chosen."""
+        return dict(self.space.specs)
+
+    # --- asking and setting the architecture --------------------------------------------------
+
+    def resample(self) -> dict[str, Choice]:
+        """Draw for the next forward passes; return label -> choice for what was drawn."""
+        memo: dict[str, Choice] = {}
+        for module in self._nas_modules:
+            memo |= module.resample(memo)
+        return memo
+
+    def reseed(self, *key: object) -> None:
+        """Make the next draws a function of the search's seed and ``key`` alone."""
+        self.decisions.reseed(self.seed, *key)
+
+    def export(self) -> Architecture:
+        """Return the architecture that the strategy prefers. Deterministic."""
+        chosen: dict[str, Choice] = {}
+        for module in self._nas_modules:
+            chosen |= module.export(chosen)
+        return Architecture(self.space.reduce(chosen), self.space)
+
+    def export_probs(self) -> dict[str, dict[Candidate, float]]:
+        """Return label -> candidate -> probability of being taken."""
+        probabilities: dict[str, dict[Candidate, float]] = {}
+        for module in self._nas_modules:
+            probabilities |= module.export_probs(probabilities)
+        return probabilities
+
+    def top_k(self, k: int) -> list[Architecture]:
+        """Return the ``k`` most probable architectures, best first; fewer if there are no more.
+
+        Labels are treated as independent; choices that decide nothing do not count.
+
+        Raises:
+            ValueError: ``k`` is less than 1.
+        """
+        from .top_k import most_probable
+
+        return [
+            Architecture(chosen, self.space)
+            for chosen in most_probable(self.space, self.decisions, k)
+        ]
+
+    @contextmanager
+    def at(self, architecture: Mapping[str, object]) -> Iterator[BaseOneShotLightningModule]:
+        """Let ``model`` compute exactly ``architecture`` inside the context.
+
+        Raises:
+            ArchitectureError: ``architecture`` does not fit the model space.
+        """
+        known = (
+            architecture if isinstance(architecture, Architecture) else Architecture(architecture)
+        )
+        chosen = known.validate(self.space)
+        before = [(decision, decision.pinned) for decision in self.decisions]
+        try:
+            for decision, _ in before:
+                decision.pin(chosen.get(decision.spec.label))
+            yield self
+        finally:
+            for decision, pinned in before:
+                decision.pin(pinned)
+
+    # --- one batch ----------------------------------------------------------------------------
+
+    def advance_optimization(self) -> None:
+        """Train the weights on the current batch: Lightning's own step, or the user's manual one.
+
+        Architecture parameters get no gradient here.
+
+        Raises:
+            StrategyError: called outside of :meth:`search_step`.
+        """
+        if self._advance is None:
+            if not self._inside_loop and self._is_fitting():
+                return  # Lightning's loop could not be entered; it trains after this method
+            raise StrategyError(
+                "advance_optimization() was called outside of a training batch.\n"
+                "  expected: a call from search_step\n"
+                "  fix: override search_step(batch, batch_idx) and call it there"
+            )
+        frozen = [p for p in self.decisions.parameters() if p.requires_grad]
+        try:
+            for parameter in frozen:
+                parameter.requires_grad_(False)
+            self._outputs = self._advance()
+        finally:
+            for parameter in frozen:
+                parameter.requires_grad_(True)
+
+    def architecture_step(self) -> Tensor | None:
+        """Train the architecture parameters on the next batch of ``arch_dataloader``.
+
+        The gradient is that of :meth:`architecture_loss` with respect to the architecture
+        parameters alone; no weight gradient is computed. What the user's training could notice
+        is put back: random states, buffers, metrics, logged values.
+
+        Returns:
+            The loss, detached; None if the user's ``training_step`` skipped the batch.
+
+        Raises:
+            StrategyError: there is no ``arch_dataloader``, or it is empty.
+        """
+        if self._arch_batches is None:
+            raise self.no_arch_dataloader()
+        optimizers = self.architecture_optimizers()
+        parameters = [p for p in self.decisions.parameters() if p.requires_grad]
+        if not parameters:
+            return None
+        index = self._arch_batches.drawn
+        trainer = self.trainer
+        with ExitStack() as isolation:
+            batch = to_device(self._arch_batches.next(), self, trainer)
+            isolation.enter_context(
+                isolated_rng(self.model, (self.seed * 1_000_003 + index) % 2**63)
+            )
+            isolation.enter_context(isolated_buffers(self.model))
+            isolation.enter_context(isolated_metrics(self.model))
+            isolation.enter_context(discarded_logs(self.model, batch))
+            with trainer.precision_plugin.train_step_context():
+                loss = self.architecture_loss(batch, index)
+            if loss is None:
+                return None
+            scale = self._loss_scale()
+            gradients = torch.autograd.grad(loss * scale, parameters, allow_unused=True)
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            if gradient is None:
+                parameter.grad = None
+                continue
+            gradient = trainer.strategy.reduce(gradient, reduce_op="mean")
+            parameter.grad = cast(Tensor, gradient).div_(scale)
+        if scale == 1 or all(p.grad is None or p.grad.isfinite().all() for p in parameters):
+            for optimizer in optimizers:
+                optimizer.step()
+        for parameter in parameters:
+            parameter.grad = None
+        return loss.detach()
+
+    def architecture_loss(self, batch: Any, batch_idx: int) -> Tensor | None:
+        """Return the loss whose gradient trains the architecture: the user's training loss.
+
+        Override it to add to it. None skips the batch.
+        """
+        hook = self.model.training_step
+        takes_index = is_param_in_hook_signature(hook, "batch_idx", min_args=2)
+        output = hook(batch, batch_idx) if takes_index else hook(batch)
+        loss = output.get("loss") if isinstance(output, Mapping) else output
+        if loss is not None and not isinstance(loss, Tensor):
+            raise StrategyError(
+                f"training_step of {type(self.model).__name__} returned {type(output).__name__}.\n"
+                "  expected: a loss tensor, a dict with 'loss', or None\n"
+                "  fix: return the loss; its gradient trains the architecture"
+            )
+        return loss
+
+    def _loss_scale(self) -> float:
+        # float16 gradients vanish without a scale. The user's scaler is read, never updated.
+        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+        return 1.0 if scaler is None else float(scaler.get_scale())
+
+    def no_arch_dataloader(self) -> StrategyError:
+        return StrategyError(
+            f"{type(self).__name__} has no data to train the architecture on.\n"
+            "  expected: a loader of batches that do not train the weights\n"
+            "  fix: pass arch_dataloader=..., for example one half of the training set"
+        )
+
+    def run_around(
+        self,
+        advance: Callable[[], Any],
+        arguments: tuple[Any, ...],
+        batch_idx: int | None = None,
+        default: Any = None,
+    ) -> Any:
+        """Run :meth:`search_step` around the weight step ``advance``; return what that returned.
+
+        Called by the drivers. ``default`` is returned if the strategy left the step out.
+        """
+        if batch_idx is None:
+            batch_idx = arguments[1] if len(arguments) > 1 else self._current_batch_idx()
+        self._advance, self._outputs = advance, default
+        try:
+            self.search_step(arguments[0] if arguments else None, batch_idx)
+            return self._outputs
+        finally:
+            self._advance = self._outputs = None
+
+    def run_before(self, batch: Any, batch_idx: int) -> None:
+        """Run :meth:`search_step` before a weight step that Lightning does by itself.
+
+        The driver where the training loop could not be entered. The weights are then trained
+        once after the strategy's part, whether it asks for it or not.
+        """
+        if not self._inside_loop and self.automatic_optimization:
+            self.search_step(batch, batch_idx)
+
+    def _current_batch_idx(self) -> int:
+        return int(self.trainer.fit_loop.epoch_loop.batch_idx)
+
+    def _is_fitting(self) -> bool:
+        return self._trainer is not None and self._trainer.training
+
+    # --- Lightning: start and end of a fit ------------------------------------------------------
+
+    def on_fit_start(self) -> None:
+        """Start the user's fit, then enter the loop and append the architecture optimizers."""
+        self.model.on_fit_start()
+        self.check_fit()
+        self._inside_loop = not self.automatic_optimization or install_engine(self.trainer, self)
+        if not self._inside_loop:
+            rank_zero_info(
+                "oneshot: this Lightning's training loop is not as expected; the search runs in "
+                "on_train_batch_start instead."
+            )
+        self._append_architecture_optimizers()
+        for name in ("optimizers", "lr_schedulers"):
+            self.model.__dict__[name] = _UsersOnly(self, name)
+
+    def on_fit_end(self) -> None:
+        """End the user's fit and give back what was entered."""
+        self.train_dataloader_of_fit = self.trainer.train_dataloader
+        for name in ("optimizers", "lr_schedulers"):
+            self.model.__dict__.pop(name, None)
+        remove_engine(self.trainer)
+        self._inside_loop = False
+        self.model.on_fit_end()
+
+    def _append_architecture_optimizers(self) -> None:
+        source = f"configure_architecture_optimizers of {type(self).__name__}"
+        plan = OptimizerPlan.parse(self.configure_architecture_optimizers(), source=source)
+        trainer = self.trainer
+        self._architecture_optimizers = list(plan.optimizers)
+        self._architecture_schedulers = [
+            _scheduler_config(options, source) for options in plan.schedulers
+        ]
+        if plan.optimizers:
+            trainer.optimizers = [*trainer.optimizers, *plan.optimizers]
+        trainer.lr_scheduler_configs.extend(self._architecture_schedulers)
+
+    def architecture_optimizers(self) -> list[Optimizer]:
+        """Return the optimizers of the architecture parameters; empty before a fit."""
+        return list(self._architecture_optimizers)
+
+    def is_architecture_scheduler(self, scheduler: object) -> bool:
+        """Say whether ``scheduler`` is one of the strategy's, not the user's."""
+        return any(config.scheduler is scheduler for config in self._architecture_schedulers)
+
+    def is_architecture_optimizer(self, optimizer: object) -> bool:
+        """Say whether ``optimizer``, or what Lightning wrapped in it, is the strategy's."""
+        raw = getattr(optimizer, "optimizer", optimizer)
+        return any(own is raw for own in self._architecture_optimizers)
+
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        # Decisions are equal on all ranks by construction; in a bucket they would be unused.
+        users = getattr(self.model, "_ddp_params_and_buffers_to_ignore", [])
+        ours = [*self.decisions.named_parameters(), *self.decisions.named_buffers()]
+        return [f"model.{name}" for name in users] + [f"decisions.{name}" for name, _ in ours]
+
+    # --- Lightning: checkpoints -----------------------------------------------------------------
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Let the user's module save, then add the state of the search as one entry."""
+        self.model.on_save_checkpoint(checkpoint)
+        checkpoint[CHECKPOINT_KEY] = {
+            "schema": CHECKPOINT_SCHEMA,
+            "strategy": type(self).__name__,
+            "seed": self.seed,
+            "space": {"fingerprint": self.space.fingerprint, "parameters": self.space.describe()},
+            "decisions": {d.spec.label: d.state_dict() for d in self.decisions},
+            "architecture_batches": self._arch_batches.drawn if self._arch_batches else 0,
+            "state": self.strategy_state(),
+        }
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take back the state of the search, if there is one, then let the user's module load.
+
+        A checkpoint of the bare module is accepted: its weights are loaded, and the search
+        starts at its beginning.
+
+        Raises:
+            StrategyError: it was saved by another strategy.
+            ArchitectureError: it was saved by a search over another model space.
+        """
+        saved = checkpoint.get(CHECKPOINT_KEY)
+        if saved is not None:
+            self._load_search(saved)
+        self.model.on_load_checkpoint(checkpoint)
+
+    def _load_search(self, saved: Mapping[str, Any]) -> None:
+        expected = (CHECKPOINT_SCHEMA, type(self).__name__)
+        if (saved.get("schema"), saved.get("strategy")) != expected:
+            raise StrategyError(
+                f"the checkpoint holds a search of {saved.get('strategy')!r}, "
+                f"schema {saved.get('schema')!r}.\n"
+                f"  expected: {expected[1]!r}, schema {expected[0]!r}\n"
+                "  fix: go on with the strategy and version that wrote it, or load its "
+                "state_dict alone"
+            )
+        space = saved["space"]
+        SpaceRecord(space["fingerprint"], space["parameters"]).require(
+            self.space, what="the checkpoint"
+        )
+        self.seed = saved["seed"]
+        for decision in self.decisions:
+            decision.load_state_dict(saved["decisions"][decision.spec.label])
+        if self._arch_batches is not None:
+            self._arch_batches.seed = self.seed
+            self._arch_batches.rewind(saved["architecture_batches"])
+        self.load_strategy_state(saved["state"])
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: Any,
+        map_location: Any = None,
+        *,
+        model: LightningModule,
+        strict: bool = True,
+        weights_only: bool = False,
+        **options: Any,
+    ) -> BaseOneShotLightningModule:
+        """Build a search over ``model`` and load weights and decisions from a checkpoint.
+
+        Args:
+            checkpoint_path: what a Trainer wrote during a search.
+            map_location: as in ``torch.load``.
+            model: a new instance of the user's module.
+            strict: whether the keys of weights must match exactly.
+            weights_only: as in ``torch.load``; leave it off only for files you trust.
+            **options: of the strategy.
+
+        Raises:
+            StrategyError: the checkpoint holds no search, or one of another strategy.
+            ArchitectureError: it was saved by a search over another model space.
+        """
+        checkpoint = torch.load(
+            checkpoint_path, map_location=map_location, weights_only=weights_only
+        )
+        if CHECKPOINT_KEY not in checkpoint:
+            raise StrategyError(
+                f"{checkpoint_path!r} holds no search.\n"
+                f"  expected: a checkpoint of {cls.__name__}\n"
+                f"  fix: load it with {type(model).__name__}.load_from_checkpoint"
+            )
+        search = cls(model, **options)
+        search.on_load_checkpoint(checkpoint)
+        search.load_state_dict(checkpoint["state_dict"], strict=strict)
+        return search
+
+    # --- after training -------------------------------------------------------------------------
+
+    def evaluate(
+        self, architecture: Mapping[str, object], dataloaders: Any, **options: Any
+    ) -> dict[str, float]:
+        """Return what the user's ``validation_step`` logs for one architecture.
+
+        Args:
+            architecture: what is computed, with the weights of the supernet.
+            dataloaders: as for ``Trainer.validate``.
+            **options: ``train_dataloader``, ``calibration_batches`` and ``trainer`` of
+                :meth:`rank`.
+
+        Raises:
+            ArchitectureError: ``architecture`` does not fit the model space.
+            RankingError: nothing was logged, or BatchNorm cannot be recalibrated.
+        """
+        from .evaluation import evaluate
+
+        return evaluate(self, architecture, dataloaders, **options)
+
+    def rank(
+        self,
+        architectures: Any,
+        dataloaders: Any,
+        *,
+        metric: str | Callable[[Mapping[str, float]], float],
+        mode: str = "max",
+        **options: Any,
+    ) -> Ranking:
+        """Score architectures with the weights of the supernet; see :func:`.evaluation.rank`."""
+        from .evaluation import rank
+
+        self.ranking = rank(self, architectures, dataloaders, metric=metric, mode=mode, **options)
+        return self.ranking
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {
+            **super().__getstate__(),
+            "train_dataloader_of_fit": None,
+            "_architecture_optimizers": [],
+            "_architecture_schedulers": [],
+            "registry": None,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.__dict__["registry"] = default_registry()
+
+
+class _UsersOnly(Patch):
+    """``optimizers`` or ``lr_schedulers`` of the user's module, without the strategy's."""
+
+    def __init__(self, search: BaseOneShotLightningModule, name: str) -> None:
+        self.search = search
+        self.name = name
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        model = self.search.model
+        found = getattr(type(model), self.name)(model, *args, **kwargs)
+        if not isinstance(found, list):
+            return None if self._is_ours(found) else found
+        users = [item for item in found if not self._is_ours(item)]
+        if len(users) == 1:
+            return users[0]
+        return users if users or self.name == "optimizers" else None
+
+    def _is_ours(self, item: object) -> bool:
+        return self.search.is_architecture_optimizer(item) or self.search.is_architecture_scheduler(
+            item
+        )
+
+
+def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
+    """Yield the installed mutation hooks in their order; a broken one is left out.
+
+    Warns:
+        RuntimeWarning: a plugin cannot be loaded. A choice that only it would have handled is
+            refused by the walk.
+    """
+    for record in registry.ordered("mutation_hook", "supernet"):
+        try:
+            target: Any = registry.load(record.id)
+        except PluginLoadError as error:
+            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
+            continue
+        yield target.mutate if record.kind == "supernet" else target
+
+
+def _scheduler_config(options: Mapping[str, Any], source: str) -> LRSchedulerConfig:
+    unknown = options.keys() - set(LRSchedulerConfig.__dataclass_fields__)
+    if unknown:
+        raise OptimizerConfigError(
+            f"{source} returned a scheduler with the keys {sorted(unknown)}.\n"
+            f"  expected: {sorted(LRSchedulerConfig.__dataclass_fields__)}\n"
+            "  fix: remove or rename them"
+        )
+    config = LRSchedulerConfig(**options)
+    plateau = isinstance(config.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
+    config.reduce_on_plateau = config.reduce_on_plateau or plateau
+    if config.reduce_on_plateau and config.monitor is None:
+        raise OptimizerConfigError(
+            f"{source} returned a ReduceLROnPlateau without a metric.\n"
+            "  expected: {'scheduler': ..., 'monitor': 'val_loss'}\n"
+            "  fix: name the metric"
+        )
+    return config

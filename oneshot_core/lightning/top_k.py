@@ -1,0 +1,53 @@
+"""The most probable architectures of a space whose labels decide independently."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Mapping
+from itertools import count
+
+from ..decision import DecisionTable
+from ..model_space import ModelSpace
+from ..space.spec import Choice
+
+ALL_CHOICES = 1024
+"""A label with more choices than this contributes its best only."""
+
+
+def most_probable(space: ModelSpace, decisions: DecisionTable, k: int) -> list[dict[str, Choice]]:
+    """Return the ``k`` architectures with the largest product of probabilities, best first.
+
+    Best-first search over partial architectures: what a partial one can still reach is bounded
+    by the best choice of every label that is active already, so the first that is complete is
+    the best that is left. Exact; only the active labels of an architecture count.
+
+    Raises:
+        ValueError: ``k`` is less than 1.
+    """
+    if k < 1:
+        raise ValueError(f"top_k needs k >= 1, got {k}")
+    ranked = {d.spec.label: d.top_k(min(d.spec.size, max(k, ALL_CHOICES))) for d in decisions}
+    serial = count()
+
+    def entry(
+        chosen: dict[str, Choice], score: float
+    ) -> tuple[float, int, int, float, Mapping[str, Choice]]:
+        reachable = sum(
+            ranked[s.label][0][1] for s in space.active(chosen) if s.label not in chosen
+        )
+        # Of equals the one that is nearest to completion goes first.
+        return -(score + reachable), -len(chosen), next(serial), score, chosen
+
+    queue = [entry({}, 0.0)]
+    found: list[dict[str, Choice]] = []
+    while queue and len(found) < k:
+        _, _, _, score, chosen = heapq.heappop(queue)
+        undecided = next((s for s in space.active(chosen) if s.label not in chosen), None)
+        if undecided is None:
+            found.append(dict(chosen))
+            continue
+        for choice, log_probability in ranked[undecided.label]:
+            heapq.heappush(
+                queue, entry({**chosen, undecided.label: choice}, score + log_probability)
+            )
+    return found

@@ -1,0 +1,1 @@
+"""A complete search on MNIST-1D, as a command."""

@@ -1,0 +1,99 @@
+"""The demo's one picture: what the search saw, and what came of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib.ticker as mtick
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from oneshot_core import Ranking, freeze
+from oneshot_plugins.spaces.chain import OPERATIONS, Chain1d
+
+from .experiment import Result, count_parameters
+
+FOUND, OTHER, CLOUD = "#d1495b", "#30638e", "#b8c4ce"
+HUMAN, CNN = 0.96, 0.94
+
+
+def draw(
+    path: Path,
+    results: dict[str, Result],
+    *,
+    ranking: Ranking | None,
+    probabilities: dict[str, dict[str | int, float]],
+) -> Path:
+    """Write the figure to ``path`` and return it.
+
+    Args:
+        path: PNG or SVG by its suffix.
+        results: name -> trained network; the first was found by the search.
+        ranking: of all networks, shown as a cloud; without one the probabilities are shown.
+        probabilities: label -> candidate -> probability.
+    """
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
+    found = next(iter(results.values()))
+    if ranking is not None:
+        _cloud(left, ranking, found)
+    else:
+        _heat(left, probabilities)
+    _bars(right, results)
+    figure.suptitle(
+        "Found on MNIST-1D: " + " → ".join(str(c) for c in found.architecture.values()),
+        fontsize=13,
+        fontweight="bold",
+    )
+    figure.savefig(path, dpi=150)
+    return path
+
+
+def _cloud(axes: Axes, ranking: Ranking, found: Result) -> None:
+    model = Chain1d()
+    sizes = [count_parameters(freeze(model, entry.architecture)) for entry in ranking]
+    scores = [entry.score for entry in ranking]
+    axes.scatter(sizes, scores, s=14, color=CLOUD, label=f"all {len(ranking)} networks")
+    axes.scatter(sizes[:1], scores[:1], s=150, marker="*", color=FOUND, zorder=3, label="chosen")
+    axes.set_title("Every network, scored with shared weights", loc="left", fontsize=11)
+    axes.set_xlabel("parameters")
+    axes.set_ylabel("validation accuracy, not retrained")
+    axes.yaxis.set_major_formatter(mtick.PercentFormatter(1, decimals=0))
+    axes.xaxis.set_major_formatter(mtick.StrMethodFormatter("{x:,.0f}"))
+    axes.legend(loc="lower right", frameon=False)
+    axes.spines[["top", "right"]].set_visible(False)
+
+
+def _heat(axes: Axes, probabilities: dict[str, dict[str | int, float]]) -> None:
+    labels, names = list(probabilities), list(OPERATIONS)
+    table = np.array([[probabilities[label][name] for label in labels] for name in names])
+    axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")
+    for (row, column), value in np.ndenumerate(table):
+        color = "white" if value > 0.6 else "black"
+        axes.text(column, row, f"{value:.0%}", ha="center", va="center", color=color)
+    axes.set_xticks(range(len(labels)), labels)
+    axes.set_yticks(range(len(names)), names)
+    axes.set_title("Probability of each operation after the search", loc="left", fontsize=11)
+
+
+def _bars(axes: Axes, results: dict[str, Result]) -> None:
+    names = [f"{name}\n{result.parameters:,} parameters" for name, result in results.items()]
+    values = [result.test for result in results.values()]
+    bars = axes.bar(names, values, color=[FOUND] + [OTHER] * (len(values) - 1), width=0.6)
+    axes.bar_label(bars, labels=[f"{value:.1%}" for value in values], padding=3)
+    for value, text in ((HUMAN, "human 96 %"), (CNN, "paper's CNN 94 %, 5,210 parameters")):
+        axes.axhline(value, color="black", linewidth=0.8, linestyle="--", zorder=0)
+        axes.annotate(
+            text,
+            (1.01, value),
+            xycoords=("axes fraction", "data"),
+            va="center",
+            fontsize=8,
+            wrap=True,
+        )
+    low = min([*values, CNN]) - 0.03
+    axes.set_ylim(max(0.0, low), 1.0)
+    axes.yaxis.set_major_formatter(mtick.PercentFormatter(1, decimals=0))
+    axes.set_title("Test accuracy, each trained from scratch", loc="left", fontsize=11)
+    axes.spines[["top", "right"]].set_visible(False)

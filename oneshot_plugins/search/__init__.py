@@ -1,0 +1,1 @@
+"""Searchers: which architectures of a trained supernet to score."""

@@ -1,0 +1,1 @@
+"""Search strategies: who decides, and what happens with each batch."""

@@ -1,0 +1,23 @@
+"""Offer the strategies to the registry."""
+
+from __future__ import annotations
+
+from oneshot_core.hookspecs import Component, hookimpl
+
+
+@hookimpl
+def oneshot_components() -> list[Component]:
+    return [
+        Component(
+            "strategy",
+            "random",
+            "oneshot_plugins.strategies.uniform:UniformSampling",
+            summary="one uniformly drawn path for each batch, then ranking (SPOS)",
+        ),
+        Component(
+            "strategy",
+            "darts",
+            "oneshot_plugins.strategies.darts:Darts",
+            summary="all paths weighted by a softmax that is learned (DARTS, first order)",
+        ),
+    ]

@@ -1,0 +1,111 @@
+"""Single path one-shot: train one uniformly drawn path for each batch, rank afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from oneshot_core import (
+    Active,
+    Architecture,
+    BaseOneShotLightningModule,
+    Decision,
+    MutationHook,
+    ParameterSpec,
+    Registry,
+)
+from oneshot_core.errors import StrategyError
+from oneshot_core.space import Choice
+
+
+class UniformDecision(Decision):
+    """Draw every choice with equal probability."""
+
+    def __init__(self, spec: ParameterSpec) -> None:
+        super().__init__(spec)
+        self._taken = spec.default
+
+    def mixture(self) -> list[Active]:
+        return [Active(candidate) for candidate in self.spec.members(self._taken)]
+
+    def probabilities(self) -> Tensor:
+        n = len(self.spec.candidates)
+        if self.spec.n_chosen is None:  # a candidate is in half of all subsets, the empty one too
+            return torch.full((n,), 2 ** (n - 1) / self.spec.size)
+        return torch.full((n,), self.spec.n_chosen / n)
+
+    def resample(self) -> Choice:
+        self._taken = self.draw_uniform()
+        return self._taken
+
+    def adopt(self, choice: Choice) -> None:
+        self._taken = choice
+
+
+class UniformSampling(BaseOneShotLightningModule):
+    """Train one uniformly drawn path for each batch; the architecture is found by ranking.
+
+    The path of a batch depends on (seed, epoch, batch index) alone: it is the same on every
+    process and after a resume. Each validation batch is computed with a path of its own, so
+    the logged metrics are averages over the space.
+
+    Args:
+        model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
+        mutation_hooks: see there.
+        seed: see there.
+        registry: see there.
+
+    Source: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform
+    Sampling", arXiv:1904.00420, section 3.2.
+    """
+
+    def __init__(
+        self,
+        model: LightningModule,
+        mutation_hooks: Sequence[MutationHook] | None = None,
+        *,
+        seed: int | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        super().__init__(model, mutation_hooks, seed=seed, registry=registry)
+
+    def make_decision(self, spec: ParameterSpec) -> Decision:
+        return UniformDecision(spec)
+
+    def search_step(self, batch: Any, batch_idx: int) -> None:
+        self.reseed("train", self.current_epoch, batch_idx)
+        self.resample()
+        self.advance_optimization()
+
+    def prepare_evaluation(self, stage: str, batch_idx: int) -> None:
+        self.reseed(stage, self.current_epoch, batch_idx)
+        self.resample()
+
+    def export(self) -> Architecture:
+        """Return the best architecture of the last ranking.
+
+        Raises:
+            StrategyError: nothing was ranked yet. Sampling learns no preference.
+        """
+        return self.top_k(1)[0]
+
+    def top_k(self, k: int) -> list[Architecture]:
+        """Return the ``k`` best architectures of the last ranking.
+
+        Raises:
+            StrategyError: nothing was ranked yet.
+            ValueError: ``k`` is less than 1.
+        """
+        if k < 1:
+            raise ValueError(f"top_k needs k >= 1, got {k}")
+        if self.ranking is None:
+            raise StrategyError(
+                "uniform sampling prefers no architecture by itself.\n"
+                "  expected: a ranking with the trained weights\n"
+                "  fix: search.rank('all', val_dataloader, metric='val_acc').best"
+            )
+        return [entry.architecture for entry in list(self.ranking)[:k]]
