@@ -7,10 +7,11 @@ whether they were sampled, superposed or pinned; the decision never learns what 
 
 from __future__ import annotations
 
+import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from itertools import combinations, islice
+from itertools import combinations
 from typing import NamedTuple
 
 import torch
@@ -118,7 +119,9 @@ class Decision(nn.Module, ABC):
         # The k best subsets of size n lie within the n + k - 1 best candidates.
         pool = sorted(order[: n + k - 1])
         ranked = sorted(
-            (-sum(scores[i] for i in subset), subset) for subset in combinations(pool, n)
+            # fsum: rounding must not tell equals apart by the order of their terms.
+            (-math.fsum(scores[i] for i in subset), subset)
+            for subset in combinations(pool, n)
         )
         return [
             (self.spec.normalise([self.spec.candidates[i] for i in subset]), -negative)
@@ -132,7 +135,7 @@ class Decision(nn.Module, ABC):
 
         def score(choice: Choice) -> float:
             members = {position[c] for c in self.spec.members(choice)}
-            return sum(taken[i] if i in members else left[i] for i in position.values())
+            return math.fsum(taken[i] if i in members else left[i] for i in position.values())
 
         scored = [(choice, score(choice)) for choice in self.spec.choices()]
         scored.sort(key=lambda pair: -pair[1])
@@ -140,15 +143,7 @@ class Decision(nn.Module, ABC):
 
     def draw_uniform(self) -> Choice:
         """Draw one of all choices, each equally probable, from :attr:`rng`."""
-        n, candidates = self.spec.n_chosen, self.spec.candidates
-        if n == 1:
-            # int(random() * n): the one draw that Python promises to keep stable.
-            return candidates[int(self.rng.random() * len(candidates))]
-        if n is None:
-            bits = 1 + int(self.rng.random() * self.spec.size)
-            return tuple(c for i, c in enumerate(candidates) if bits >> i & 1)
-        index = int(self.rng.random() * self.spec.size)
-        return next(islice(self.spec.choices(), index, None))
+        return self.spec.draw(self.rng)
 
 
 class DecisionTable(nn.Module):

@@ -3,7 +3,8 @@
 Every module below the root is offered once, however many names it has. The walk goes over
 ``_modules`` (``named_children()`` hides a module's second name) and remembers modules by
 identity: an offered module -> what stands in its place now. A replacement takes the place
-of the original under every name, except inside itself, where a wrapper keeps its original.
+of the original under every name that the tree had for it; what the hook itself put into the
+replacement, such as the original in a wrapper, stays there.
 """
 
 from __future__ import annotations
@@ -71,16 +72,16 @@ def traverse_and_mutate_submodules(
     walk = _Walk(hooks, MappingProxyType(dict(mutate_kwargs or {})), topdown, on_replace)
     try:
         walk.run(root_module)
+        if walk.plain:
+            warnings.warn(
+                "replacements that are no supernet modules take no part in sampling and export: "
+                + ", ".join(walk.plain),
+                RuntimeWarning,
+                stacklevel=2,
+            )
     except BaseException:
         walk.undo()
         raise
-    if walk.plain:
-        warnings.warn(
-            "replacements that are no supernet modules take no part in sampling and export: "
-            + ", ".join(walk.plain),
-            RuntimeWarning,
-            stacklevel=2,
-        )
     return walk.found
 
 
@@ -95,8 +96,10 @@ class _Walk:
     """Offered module -> what stands in its place."""
     open: set[nn.Module] = field(default_factory=set)
     """Modules whose children are being walked before they are offered (bottom-up)."""
-    wrapping: set[nn.Module] = field(default_factory=set)
-    """Originals whose replacement is being walked."""
+    entered: set[nn.Module] = field(default_factory=set)
+    """Replacements that are being walked."""
+    kept: set[nn.Module] = field(default_factory=set)
+    """Originals found inside their replacement."""
     original: set[nn.Module] = field(default_factory=set)
     plain: list[str] = field(default_factory=list)
     found: list[BaseSuperNetModule] = field(default_factory=list)
@@ -110,27 +113,29 @@ class _Walk:
         try:
             self.visit(root, "")
         except RecursionError as error:
-            raise self._endless("the tree") from error
+            raise _endless("the tree") from error
         for parent, name, child in self.late:
-            self._rebind_late(parent, name, child)
+            if parent in self.original:
+                self._bind(parent, name, child)
         if self.found:
             in_tree = set(root.modules())
             self.found = [module for module in self.found if module in in_tree]
 
     def visit(self, parent: nn.Module, prefix: str) -> None:
-        # _modules, not named_children(): that one skips a module's second name.
-        for name, child in list(parent._modules.items()):
+        # _modules, not named_children(): that one skips a module's second name. Each is looked
+        # up when its turn comes, for a hook may have changed it.
+        for name in list(parent._modules):
+            child = parent._modules.get(name)
             if child is None:
                 continue
-            if child in self.wrapping:  # a replacement that keeps its original inside
-                self.wrapping.discard(child)  # its children are walked once
-                self.visit(child, _join(prefix, name))
-                self.wrapping.add(child)
-            elif child in self.open:  # a cycle, met before its start was offered
+            if child in self.open:  # a cycle, met before its start was offered
                 self.late.append((parent, name, child))
+                continue
+            if child not in self.settled:
+                self.settle(child, _join(prefix, name))
+            if self.settled[child] in self.entered and parent not in self.original:
+                self._keep(child, _join(prefix, name))
             else:
-                if child not in self.settled:
-                    self.settle(child, _join(prefix, name))
                 self._bind(parent, name, child)
 
     def settle(self, child: nn.Module, path: str) -> None:
@@ -159,14 +164,18 @@ class _Walk:
         created = new is not child and child not in self.original
         self.generation += created
         if self.generation > MAX_GENERATIONS:
-            raise self._endless(repr(path))
-        wraps = new is not child
-        if wraps:
-            self.wrapping.add(child)
+            raise _endless(repr(_shorten(path)))
+        if new is not child:
+            self.entered.add(new)
         self.visit(new, path)
-        if wraps:
-            self.wrapping.discard(child)
+        self.entered.discard(new)
         self.generation -= created
+
+    def _keep(self, child: nn.Module, path: str) -> None:
+        """Leave an original where its replacement holds it; walk what is below, once."""
+        if self.settled[child] is not child and child not in self.kept:
+            self.kept.add(child)
+            self.visit(child, path)
 
     def _offer(self, child: nn.Module, path: str) -> nn.Module:
         try:
@@ -188,25 +197,25 @@ class _Walk:
             self.done.append((parent, name, child))
             parent._modules[name] = new
 
-    def _rebind_late(self, parent: nn.Module, name: str, child: nn.Module) -> None:
-        new = self.settled[child]
-        # A wrapper keeps its original, and so do the modules inside that original.
-        if new is not child and child not in set(new.modules()):
-            self._bind(parent, name, child)
-
     def undo(self) -> None:
         """Put every original back where it was."""
         for parent, name, child in reversed(self.done):
             parent._modules[name] = child
 
-    def _endless(self, where: str) -> MutationError:
-        return MutationError(
-            f"the walk does not end below {where}: replacements keep creating modules that "
-            "are replaced again.\n"
-            f"  expected: at most {MAX_GENERATIONS} replacements nested in replacements, and a "
-            "tree that Python can recurse\n"
-            "  fix: let the hook recognise what it created, for example by its type"
-        )
+
+def _endless(where: str) -> MutationError:
+    return MutationError(
+        f"the walk does not end below {where}: replacements keep creating modules that "
+        "are replaced again.\n"
+        f"  expected: at most {MAX_GENERATIONS} replacements nested in replacements, and a "
+        "tree that Python can recurse\n"
+        "  fix: let the hook recognise what it created, for example by its type"
+    )
+
+
+def _shorten(path: str, length: int = 60) -> str:
+    """Keep the beginning of a path: what repeats below it says nothing."""
+    return path if len(path) <= length else path[:length].rstrip(".") + "…"
 
 
 def _join(prefix: str, name: str) -> str:

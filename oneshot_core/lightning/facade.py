@@ -12,6 +12,8 @@ from pytorch_lightning import LightningModule
 
 from .forwarding import FORWARDED_SLOTS, ForwardedSlot
 
+_SLOTS = frozenset(FORWARDED_SLOTS)
+
 
 class ModuleFacade(LightningModule):
     """Stands before ``model`` wherever Lightning or a callback looks at a module.
@@ -64,7 +66,9 @@ class ModuleFacade(LightningModule):
         return getattr(model, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if not self.__dict__.get("_complete") or self._owns(name):
+        if name in _SLOTS:  # written around every hook: go to the descriptor at once
+            object.__setattr__(self, name, value)
+        elif not self.__dict__.get("_complete") or self._owns(name):
             super().__setattr__(name, value)
         else:
             setattr(self.model, name, value)

@@ -338,7 +338,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         try:
             for parameter in frozen:
                 parameter.requires_grad_(False)
-            self._outputs = self._advance()
+            self.__dict__["_outputs"] = self._advance()
         finally:
             for parameter in frozen:
                 parameter.requires_grad_(True)
@@ -433,12 +433,12 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         """
         if batch_idx is None:
             batch_idx = arguments[1] if len(arguments) > 1 else self._current_batch_idx()
-        self._advance, self._outputs = advance, default
+        self.__dict__.update(_advance=advance, _outputs=default)
         try:
             self.search_step(arguments[0] if arguments else None, batch_idx)
             return self._outputs
         finally:
-            self._advance = self._outputs = None
+            self.__dict__.update(_advance=None, _outputs=None)
 
     def run_before(self, batch: Any, batch_idx: int) -> None:
         """Run :meth:`search_step` before a weight step that Lightning does by itself.

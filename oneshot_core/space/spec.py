@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import chain, combinations
@@ -69,6 +70,16 @@ class ParameterSpec:
         sizes = range(1, len(self.candidates) + 1) if self.n_chosen is None else [self.n_chosen]
         yield from chain.from_iterable(combinations(self.candidates, size) for size in sizes)
 
+    def draw(self, rng: random.Random) -> Choice:
+        """Draw one of all choices, each equally probable, from ``rng``."""
+        # int(random() * n): the one draw that Python promises to keep stable.
+        index = int(rng.random() * self.size)
+        if self.n_chosen == 1:
+            return self.candidates[index]
+        if self.n_chosen is None:
+            return tuple(c for i, c in enumerate(self.candidates) if (1 + index) >> i & 1)
+        return tuple(_combination(self.candidates, self.n_chosen, index))
+
     def members(self, choice: Choice) -> tuple[Candidate, ...]:
         """Return the candidates that ``choice`` takes, always as a tuple."""
         return choice if isinstance(choice, tuple) else (choice,)
@@ -108,3 +119,14 @@ class ParameterSpec:
 def _same(candidate: Candidate, given: object) -> bool:
     # True == 1 in Python, but True is no candidate.
     return type(candidate) is type(given) and candidate == given
+
+
+def _combination(items: tuple[Candidate, ...], n: int, index: int) -> Iterator[Candidate]:
+    """Yield combination number ``index`` of ``itertools.combinations(items, n)``."""
+    for position, item in enumerate(items):
+        with_item = math.comb(len(items) - position - 1, n - 1) if n else 0
+        if index < with_item:
+            yield item
+            n -= 1
+        else:
+            index -= with_item

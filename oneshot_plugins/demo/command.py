@@ -23,8 +23,7 @@ class DemoError(OneShotError):
 class Demo:
     """The command; see :mod:`oneshot_core.cli`."""
 
-    @staticmethod
-    def add_arguments(parser: argparse.ArgumentParser) -> None:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Describe the arguments."""
         parser.description = (
             "Search 625 small networks for MNIST-1D: train a supernet, choose, freeze and "
@@ -48,8 +47,7 @@ class Demo:
             "--resume", action="store_true", help="go on with what Ctrl-C left in --out"
         )
 
-    @staticmethod
-    def run(args: argparse.Namespace) -> int:
+    def run(self, args: argparse.Namespace) -> int:
         """Run the demo.
 
         Returns:
@@ -90,7 +88,7 @@ def _run(args: argparse.Namespace) -> int:
         "[bold]MNIST-1D[/]: 3,200 signals to train, 800 to validate, 1,000 to test\n"
         f"[bold]Model space[/]: 4 positions x 5 operations = {len(experiment.space)} networks\n"
         f"[bold]Search[/]: {strategy}, {epochs} epochs, seed {seed} "
-        "[dim](Ctrl-C stops after the epoch; --resume goes on)[/]\n"
+        "[dim](Ctrl-C stops after the epoch)[/]\n"
     )
     try:
         with interrupt.listening():
@@ -153,8 +151,8 @@ def _report(experiment: Experiment, out: Path, console: Console, *, resume: bool
     draw(out / "demo.png", results, ranking=ranking, probabilities=search.export_probs())
     table = Table(title="\nEach network trained from scratch, tested on the official test set")
     table.add_column("network")
-    table.add_column("operations")
-    for name in ("parameters", "MACs", "test accuracy"):
+    table.add_column("operations", no_wrap=True)
+    for name in ("params", "MACs", "test acc."):
         table.add_column(name, justify="right")
     for name, result in results.items():
         table.add_row(
@@ -182,3 +180,6 @@ def _report(experiment: Experiment, out: Path, console: Console, *, resume: bool
         f"[bold]{out / 'demo.png'}[/]  all of this in one picture",
         soft_wrap=True,
     )
+
+
+demo = Demo()

@@ -8,13 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from pytorch_lightning import seed_everything
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from oneshot_core import Architecture, BaseOneShotLightningModule, ModelSpace, Ranking, freeze
 from oneshot_core import search as build_search
+from oneshot_plugins.costs.counts import macs, parameters
 from oneshot_plugins.spaces.chain import Chain1d
 
 from .data import TRAIN, VALIDATION, Mnist1d, in_order, shuffled
@@ -90,13 +89,12 @@ class Experiment:
             {"seed": self.seed, "strategy": self.strategy, "epochs": self.epochs}
         )
         options = dict(STRATEGIES[self.strategy])
-        weights_data = self.data.train
+        x, y = self.data.train
+        weights_data = x, y
         if self.strategy != "random":  # architecture and weights learn from different halves
             half = TRAIN // 2
-            weights_data, arch_data = (
-                tuple(t[part] for t in self.data.train) for part in (slice(half), slice(half, None))
-            )
-            options["arch_dataloader"] = shuffled(arch_data, BATCH, self.seed + 1)
+            weights_data = x[:half], y[:half]
+            options["arch_dataloader"] = shuffled((x[half:], y[half:]), BATCH, self.seed + 1)
         search = build_search(model, self.strategy, seed=self.seed, **options)
         trainer(
             self.epochs,
@@ -123,12 +121,14 @@ class Experiment:
         self.check_interrupt()
         return ranking
 
-    def train(self, architecture: Mapping[str, object], title: str, draw: int = 0) -> Result:
+    def train(
+        self, architecture: Mapping[str, object], title: str | EpochProgress, draw: int = 0
+    ) -> Result:
         """Train one network of the space from scratch.
 
         Args:
             architecture: which.
-            title: for the progress bar.
+            title: of its progress bar, or a bar that counts several trainings.
             draw: another one gives other initial weights.
 
         Raises:
@@ -137,7 +137,7 @@ class Experiment:
         seed_everything(self.seed * 1009 + draw, verbose=False)
         net = freeze(Chain1d(), architecture)
         model = Classifier(net)
-        progress = EpochProgress(title, self.interrupt)
+        progress = EpochProgress(title, self.interrupt) if isinstance(title, str) else title
         runner = trainer(self.retrain_epochs, progress)
         runner.fit(model, shuffled(self.data.train, BATCH, self.seed))
         self.check_interrupt()
@@ -145,8 +145,8 @@ class Experiment:
         test = runner.test(model, in_order(self.data.test), verbose=False)[0]
         return Result(
             Architecture(architecture, self.space),
-            parameters=count_parameters(net),
-            macs=count_macs(net),
+            parameters=int(parameters(net)),
+            macs=int(macs(net, self.data.test[0][:1])),
             validation=validation["val_acc"],
             test=test["test_acc"],
             net=net,
@@ -155,7 +155,7 @@ class Experiment:
     def largest(self) -> dict[str, Any]:
         """Return the architecture with the most parameters."""
         model = Chain1d()
-        return max(self.space.architectures(), key=lambda a: count_parameters(freeze(model, a)))
+        return max(self.space.architectures(), key=lambda a: parameters(freeze(model, a)))
 
     def random_search_size(self) -> int:
         """Count the networks that can be trained at the cost of the search.
@@ -174,25 +174,11 @@ class Experiment:
         """Train random networks at the cost of the search; return the best on validation."""
         rng = random.Random(f"{self.seed}/random search")
         n = self.random_search_size()
-        trained = [
-            self.train(self.space.sample(rng), f"random search {i + 1}/{n}", draw=i + 1)
-            for i in range(n)
-        ]
+        bar = EpochProgress(f"random search, {n} networks", self.interrupt, trainings=n)
+        trained = [self.train(self.space.sample(rng), bar, draw=i + 1) for i in range(n)]
         return max(trained, key=lambda result: result.validation)
 
     def check_interrupt(self) -> None:
         """Raise if Ctrl-C was pressed."""
         if self.interrupt.requested:
             raise Interrupted
-
-
-def count_parameters(net: nn.Module) -> int:
-    """Count the trainable numbers in a network."""
-    return sum(p.numel() for p in net.parameters() if p.requires_grad)
-
-
-def count_macs(net: nn.Module, length: int = 40) -> int:
-    """Count the multiply-accumulate operations of convolutions and linear layers, per signal."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        net.eval()(torch.zeros(1, length))
-    return int(counter.get_total_flops() // 2)

@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oneshot_core import Ranking, freeze
+from oneshot_plugins.costs.counts import parameters
 from oneshot_plugins.spaces.chain import OPERATIONS, Chain1d
 
-from .experiment import Result, count_parameters
+from .experiment import Result
 
 FOUND, OTHER, CLOUD = "#d1495b", "#30638e", "#b8c4ce"
 HUMAN, CNN = 0.96, 0.94
@@ -52,7 +53,7 @@ def draw(
 
 def _cloud(axes: Axes, ranking: Ranking, found: Result) -> None:
     model = Chain1d()
-    sizes = [count_parameters(freeze(model, entry.architecture)) for entry in ranking]
+    sizes = [parameters(freeze(model, entry.architecture)) for entry in ranking]
     scores = [entry.score for entry in ranking]
     axes.scatter(sizes, scores, s=14, color=CLOUD, label=f"all {len(ranking)} networks")
     axes.scatter(sizes[:1], scores[:1], s=150, marker="*", color=FOUND, zorder=3, label="chosen")
@@ -81,7 +82,8 @@ def _bars(axes: Axes, results: dict[str, Result]) -> None:
     names = [f"{name}\n{result.parameters:,} parameters" for name, result in results.items()]
     values = [result.test for result in results.values()]
     bars = axes.bar(names, values, color=[FOUND] + [OTHER] * (len(values) - 1), width=0.6)
-    axes.bar_label(bars, labels=[f"{value:.1%}" for value in values], padding=3)
+    labels = [f"{value:.1%}" for value in values]
+    axes.bar_label(bars, labels=labels, label_type="center", color="white", fontweight="bold")
     for value, text in ((HUMAN, "human 96 %"), (CNN, "paper's CNN 94 %, 5,210 parameters")):
         axes.axhline(value, color="black", linewidth=0.8, linestyle="--", zorder=0)
         axes.annotate(

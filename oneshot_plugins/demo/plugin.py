@@ -11,7 +11,7 @@ def oneshot_components() -> list[Component]:
         Component(
             "command",
             "demo",
-            "oneshot_plugins.demo.command:Demo",
+            "oneshot_plugins.demo.command:demo",
             summary="search, export, freeze and retrain a network on MNIST-1D",
         )
     ]

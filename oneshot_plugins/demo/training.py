@@ -45,7 +45,8 @@ class Classifier(LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> Tensor:
         x, y = batch
-        return nn.functional.cross_entropy(self(x), y)
+        loss: Tensor = nn.functional.cross_entropy(self(x), y)
+        return loss
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_idx: int) -> None:
         self.log("val_acc", self._accuracy(batch))
@@ -55,7 +56,8 @@ class Classifier(LightningModule):
 
     def _accuracy(self, batch: tuple[Tensor, Tensor]) -> Tensor:
         x, y = batch
-        return (self(x).argmax(1) == y).float().mean()
+        correct: Tensor = self(x).argmax(1) == y
+        return correct.float().mean()
 
     def configure_optimizers(self) -> Any:
         optimizer = torch.optim.AdamW(
@@ -90,10 +92,17 @@ class Interrupt:
 
 
 class EpochProgress(Callback):
-    """One bar for the whole training, counting epochs."""
+    """One bar that counts the epochs of one or more trainings; ends a training on Ctrl-C.
 
-    def __init__(self, title: str, interrupt: Interrupt) -> None:
+    Args:
+        title: shown before the bar.
+        interrupt: asked at the end of every epoch.
+        trainings: how many of them the bar counts.
+    """
+
+    def __init__(self, title: str, interrupt: Interrupt, trainings: int = 1) -> None:
         self.interrupt = interrupt
+        self.trainings = trainings
         self.bar = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -106,8 +115,10 @@ class EpochProgress(Callback):
         self.losses: list[Tensor] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.bar.update(self.task, total=trainer.max_epochs, completed=trainer.current_epoch)
-        self.bar.start()
+        self.bar.update(self.task, total=self.trainings * (trainer.max_epochs or 0))
+        if not self.bar.live.is_started:
+            self.bar.update(self.task, completed=trainer.current_epoch)  # after a resume
+            self.bar.start()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -122,7 +133,8 @@ class EpochProgress(Callback):
             trainer.should_stop = True
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.bar.stop()
+        if self.bar.finished or self.interrupt.requested:
+            self.bar.stop()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
@@ -167,6 +179,7 @@ def quiet() -> Iterator[None]:
     levels = [log.level for log in loggers]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*does not have many workers.*")
+        warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
         warnings.filterwarnings("ignore", ".*smaller than the logging interval.*")
         warnings.filterwarnings("ignore", ".*treespec.*LeafSpec.*is deprecated.*")
         for log in loggers:

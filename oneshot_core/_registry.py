@@ -1,0 +1,493 @@
+"""Know every plugin component: what there is, whose it is, in which state, in which order.
+
+Nothing is looked up at import: the first question to a registry reads the installed metadata
+and the plugins' manifests, and a component's target is imported when it is first loaded. What
+is broken is a record with a state and a reason; it raises only when it is asked for by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import importlib
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import replace
+from fnmatch import fnmatchcase
+from types import ModuleType
+from typing import Any, TypeVar, overload
+
+import pluggy
+
+from ._discovery import (
+    STRICT,
+    Discovery,
+    close_matches,
+    describe,
+    discover,
+    import_target,
+    provider_rank,
+)
+from ._metadata import Problem, normalise
+from ._records import MANIFEST, REGISTERED, Entry, Record, Restriction, Snapshot, State, restricted
+from .errors import DuplicateComponentError, PluginError, PluginLoadError, UnknownComponentError
+from .hookspecs import Component, plugin_manager
+
+__all__ = ["Problem", "Record", "Registry", "Snapshot", "State", "default_registry"]
+
+T = TypeVar("T")
+
+
+class Registry:
+    """All components: those of installed plugins and those a program registers.
+
+    Safe to use from several threads; imports happen outside its lock. ``registry["kind:name"]``,
+    ``in``, ``len`` and iteration (over ids) work as on a mapping, whatever the states.
+
+    These environment variables are read at discovery. Patterns are separated by commas and may
+    be globs; one without a colon is for distributions, one with a colon for components
+    (``kind:name``, or ``kind:name@distribution``) or a single manifest
+    (``manifest:distribution.entry-point``).
+
+    ============================  ==========================================================
+    ``ONESHOT_PLUGIN_AUTOLOAD``   ``0``: only ``oneshot-core`` and what the next one names
+    ``ONESHOT_PLUGINS``           use only what it names, and ``oneshot-core``
+    ``ONESHOT_DISABLE_PLUGINS``   never use what it names; beats the others
+    ``ONESHOT_STRICT_PLUGINS``    ``1``: raise if any plugin has a problem
+    ============================  ==========================================================
+
+    Args:
+        entry_points: look for installed plugins; without, the registry starts empty.
+        environ: settings to read instead of the process environment.
+    """
+
+    def __init__(self, entry_points: bool = True, environ: Mapping[str, str] | None = None) -> None:
+        self._environ = environ
+        self._lock = threading.RLock()
+        self._entry_points = entry_points
+        self._discovery = None if entry_points else Discovery()
+        self._thread = threading.local()
+        self._registered: tuple[Entry, ...] = ()
+        self._restrictions: tuple[Restriction, ...] = ()
+        self._relay: pluggy.HookRelay | None = None
+
+    def find(
+        self,
+        kind: str | None = None,
+        provider: str | None = None,
+        handles: str | type | None = None,
+        state: State | None = None,
+    ) -> list[Record]:
+        """Return every record that fits, in the order in which names are claimed.
+
+        Args:
+            kind: exactly this kind.
+            provider: this distribution; may be a glob.
+            handles: what the component must declare to handle: a string as declared, or a
+                class, which also fits what handles one of its bases.
+            state: exactly this state.
+        """
+        return [
+            record
+            for _, record in self._resolve()
+            if (kind is None or record.kind == kind)
+            and (provider is None or fnmatchcase(record.provider, normalise(provider)))
+            and (handles is None or record.handles(handles))
+            and (state is None or record.state == state)
+        ]
+
+    def ordered(self, *kinds: str) -> list[Record]:
+        """Return the usable records of some kinds (default: all), in the order of use.
+
+        By priority, largest first; then ``oneshot-core``, then other distributions by name;
+        then by kind and name. Nothing else has an influence.
+        """
+        usable = [r for r in self.find() if r.usable and (not kinds or r.kind in kinds)]
+        return sorted(
+            usable,
+            key=lambda r: (-r.component.priority, *provider_rank(r.provider), r.kind, r.name),
+        )
+
+    def explain_order(self, *kinds: str) -> str:
+        """Return :meth:`ordered` as text: position, priority, provider and id per line."""
+        return "\n".join(
+            f"{position:>3} {record.component.priority:>+5}  {record.provider:<24}  {record.id}"
+            for position, record in enumerate(self.ordered(*kinds), start=1)
+        )
+
+    def kinds(self) -> list[str]:
+        """Return the kinds of which there is something usable, sorted."""
+        return sorted({record.kind for record in self.find() if record.usable})
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names of the usable components of a kind, sorted."""
+        return sorted(record.name for record in self.find(kind) if record.usable)
+
+    def get(self, id_or_kind: str, name: str | None = None) -> Record:
+        """Return the record of ``"kind:name"``, or of a kind and a name, whatever its state.
+
+        Raises:
+            UnknownComponentError: there is none; the message lists what there is.
+        """
+        return self._entry(id_or_kind, name)[1]
+
+    def load(self, id_or_kind: str, name: str | None = None) -> Any:
+        """Import what ``"kind:name"``, or a kind and a name, stands for and return it.
+
+        A component that failed before is tried again.
+
+        Raises:
+            UnknownComponentError: there is none; the message lists what there is.
+            PluginLoadError: it is there but cannot be used, from the error that says why.
+        """
+        entry, record = self._entry(id_or_kind, name)
+        if not record.claims_name or record.kind == MANIFEST:
+            raise _load_error(record) from entry.error
+        if not entry.objects:
+            target = record.component.target
+            # Outside the lock: another thread may be importing a module that asks us something.
+            try:
+                loaded = import_target(target)
+            except (Exception, SystemExit) as error:
+                record = entry.record.failed(describe(error, target))
+                with self._lock:
+                    entry.record, entry.error = record, error
+                raise _load_error(record) from error
+            with self._lock:
+                if not entry.objects:
+                    entry.objects.append(loaded)
+                entry.record = replace(entry.record, state="loaded", reason="", fix="")
+        return entry.objects[0]
+
+    def problems(self) -> list[Problem]:
+        """Return what keeps plugins, or parts of them, from being used.
+
+        Being disabled, and being overridden by ``register(..., override=True)``, is wanted and
+        so no problem.
+        """
+        discovery = self._discovered()
+        return [*self._plugin_problems(discovery), *discovery.metadata_problems]
+
+    def fingerprint(self) -> str:
+        """Return a hash of what can influence a search: equal where the same plugins are in use.
+
+        Covers usable components (but no commands) and plugins that listen to events, with
+        provider, version, target and priority; loading something changes nothing.
+        """
+        facts = [
+            [r.id, r.provider, r.version, r.component.target, r.component.priority]
+            for r in self.ordered()
+            if r.kind != "command"
+        ]
+        facts += [[r.id, r.provider, r.version] for r, _ in self._active_manifests()]
+        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return f"oneshot1:{digest[:16]}"
+
+    def snapshot(self) -> Snapshot:
+        """Return everything that is known now, frozen."""
+        return Snapshot(tuple(self.find()), tuple(self.problems()), self.fingerprint())
+
+    @property
+    def hook(self) -> pluggy.HookRelay:
+        """The plugins' event hooks: ``registry.hook.oneshot_before_mutation(model=..., ...)``.
+
+        Calls the plugins in use, ``oneshot-core`` first and then by name; restricting the
+        registry to single components leaves out the events of their plugin.
+        """
+        relay = self._relay
+        if relay is None:
+            manager = plugin_manager()
+            for record, module in reversed(self._active_manifests()):  # pluggy calls last first
+                if not manager.is_registered(module):
+                    manager.register(module, record.name)
+            relay = self._relay = manager.hook
+        return relay
+
+    def __getitem__(self, id: str) -> Record:
+        return self.get(id)
+
+    def __contains__(self, id: object) -> bool:
+        return any(record.id == id for record in self.find())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(record.id for record in self.find()))
+
+    def __len__(self) -> int:
+        return len({record.id for record in self.find()})
+
+    def _repr_html_(self) -> str:
+        names = ("id", "provider", "version", "state", "summary", "reason")
+        head = "".join(f"<th>{name}</th>" for name in names)
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in names) + "</tr>"
+            for row in (record.as_dict() for record in self.find())
+        )
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+
+    @overload
+    def register(self, component: Component, /, *, override: bool = False) -> Component: ...
+    @overload
+    def register(
+        self,
+        kind: str,
+        name: str,
+        target: T,
+        /,
+        *,
+        summary: str = "",
+        handles: tuple[str, ...] = (),
+        priority: int = 0,
+        override: bool = False,
+    ) -> T: ...
+    @overload
+    def register(
+        self,
+        kind: str,
+        name: str,
+        /,
+        *,
+        summary: str = "",
+        handles: tuple[str, ...] = (),
+        priority: int = 0,
+        override: bool = False,
+    ) -> Callable[[T], T]: ...
+    def register(self, *args: Any, override: bool = False, **details: Any) -> Any:
+        """Add a component from a program: a notebook, a script, a test.
+
+        ``register(component)``, ``register(kind, name, target)``, or as decorator
+        ``@register(kind, name)``. ``target`` is the object itself or, as in a manifest,
+        ``"package.module:Object"``. Returns what was registered.
+
+        Args:
+            *args: a :class:`Component`, or kind, name and target.
+            override: take the name from whoever has it, who is then ``"shadowed"``.
+            **details: ``summary``, ``handles`` and ``priority`` of the component.
+
+        Raises:
+            DuplicateComponentError: the name is taken and ``override`` is not set.
+            PluginError: the component is malformed.
+        """
+        match args:
+            case (Component() as component,):
+                self._add(Entry(Record(component, REGISTERED, "", ""), overrides=override))
+                return component
+            case (kind, name):
+                return lambda target: self.register(
+                    kind, name, target, override=override, **details
+                )
+            case (kind, name, target):
+                path = target if isinstance(target, str) else _path_of(target)
+                record = Record(Component(kind, name, path, **details), REGISTERED, "", "")
+                if isinstance(target, str):
+                    self._add(Entry(record, overrides=override))
+                else:
+                    self._add(Entry(replace(record, state="loaded"), [target], overrides=override))
+                return target
+        raise TypeError(f"register() takes 1 to 3 positional arguments, got {len(args)}")
+
+    def _add(self, entry: Entry) -> None:
+        discovery = self._discovered()  # may import, so not inside the lock
+        with self._lock:
+            id = entry.record.id
+            holders = (r for _, r in self._resolve(discovery) if r.id == id and r.claims_name)
+            holder = next(holders, None)
+            if holder is not None and not entry.overrides:
+                raise DuplicateComponentError(
+                    f"{id} is already there, from {holder.source} ({holder.component.target}).\n"
+                    "  expected: a name that nothing has\n"
+                    "  fix: choose another name, unregister it, or pass override=True"
+                )
+            self._registered = (*self._registered, entry)
+
+    def unregister(self, id_or_kind: str, name: str | None = None) -> None:
+        """Take back the latest :meth:`register` of a component.
+
+        Raises:
+            UnknownComponentError: no program has registered it.
+        """
+        id = _id(id_or_kind, name)
+        with self._lock:
+            mine = [entry for entry in self._registered if entry.record.id == id]
+            if not mine:
+                raise UnknownComponentError(
+                    f"{id!r} was not registered by a program.\n"
+                    f"  expected: one of {[entry.record.id for entry in self._registered]}\n"
+                    f"  fix: for an installed plugin's component use disable({id!r})"
+                )
+            self._registered = tuple(e for e in self._registered if e is not mine[-1])
+
+    def disable(self, *patterns: str) -> AbstractContextManager[object]:
+        """Switch off what the patterns name, for good or inside ``with``.
+
+        Args:
+            *patterns: distributions, ids, or globs of them; see the class.
+
+        Raises:
+            UnknownComponentError: nothing has a name that is given without wildcards.
+        """
+        return self._restrict(_restriction("disable", patterns, keep=False))
+
+    def only(self, *patterns: str) -> AbstractContextManager[object]:
+        """Switch off all but what the patterns name, for good or inside ``with``.
+
+        Args:
+            *patterns: distributions, ids, or globs of them; see the class.
+
+        Raises:
+            UnknownComponentError: nothing has a name that is given without wildcards.
+        """
+        return self._restrict(_restriction("only", patterns, keep=True))
+
+    def refresh(self) -> None:
+        """Look for installed plugins anew, with the settings of now.
+
+        For a notebook after ``pip install``. What was registered and restricted by the program
+        stays; modules that are already imported are not imported again.
+        """
+        importlib.invalidate_caches()
+        with self._lock:
+            self._discovery = None if self._entry_points else Discovery()
+            self._relay = None
+
+    def _restrict(self, restriction: Restriction) -> AbstractContextManager[object]:
+        records = [
+            *(record for _, record in self._resolve()),
+            *(record for record, _ in self._discovered().manifests),
+        ]
+        for pattern in restriction.patterns:
+            known = any(record.matches(pattern) for record in records)
+            if not known and not set("*?[") & set(pattern):
+                raise self._unknown(pattern)
+        with self._lock:
+            self._restrictions = (*self._restrictions, restriction)
+            self._relay = None
+        undo = ExitStack()
+        undo.callback(self._lift, restriction)
+        return undo
+
+    def _lift(self, restriction: Restriction) -> None:
+        with self._lock:
+            self._restrictions = tuple(r for r in self._restrictions if r is not restriction)
+            self._relay = None
+
+    def _discovered(self) -> Discovery:
+        if self._discovery is not None:
+            return self._discovery
+        if getattr(self._thread, "discovering", False):
+            raise PluginError(
+                "a plugin's manifest asked the registry that is just reading it.\n"
+                "  expected: a manifest that only declares\n"
+                "  fix: ask the registry in a component's target, when it is used"
+            )
+        self._thread.discovering = True
+        try:
+            # Outside the lock, see load(); if two threads get here, one of their answers counts.
+            found = discover(os.environ if self._environ is None else self._environ)
+        finally:
+            self._thread.discovering = False
+        problems = self._plugin_problems(found) if found.strict else []
+        if problems:
+            errors = [entry.error for entry in found.entries if entry.error is not None]
+            raise PluginLoadError(
+                f"{STRICT} is set and there are problems with plugins:\n"
+                + "".join(f"  {problem}\n" for problem in problems)
+                + "  expected: no problems\n"
+                f"  fix: as above, or unset {STRICT}"
+            ) from next(iter(errors), None)
+        with self._lock:
+            if self._discovery is None:
+                self._discovery = found
+            return self._discovery
+
+    def _resolve(self, discovery: Discovery | None = None) -> list[tuple[Entry, Record]]:
+        """Apply the restrictions, then give each name to the first that claims it."""
+        discovery = self._discovered() if discovery is None else discovery
+        with self._lock:
+            entries = [
+                *(entry for entry in reversed(self._registered) if entry.overrides),
+                *discovery.entries,
+                *(entry for entry in self._registered if not entry.overrides),
+            ]
+            restrictions = (*discovery.restrictions, *self._restrictions)
+        holders: dict[str, Record] = {}
+        resolved = []
+        for entry in entries:
+            record = restricted(entry.record, restrictions)
+            if record.claims_name and holders.setdefault(record.id, record) is not record:
+                record = record.shadowed(by=holders[record.id])
+            resolved.append((entry, record))
+        return resolved
+
+    def _plugin_problems(self, discovery: Discovery) -> list[Problem]:
+        overridden = {entry.record.id for entry in self._registered if entry.overrides}
+        records = [
+            Problem(record.id, record.state, f"{record.source}: {record.reason}", record.fix)
+            for _, record in self._resolve(discovery)
+            if record.state in ("failed", "incompatible", "stale")
+            or (record.state == "shadowed" and record.id not in overridden)
+        ]
+        return [*records, *discovery.problems]
+
+    def _active_manifests(self) -> list[tuple[Record, ModuleType]]:
+        discovery = self._discovered()
+        restrictions = (*discovery.restrictions, *self._restrictions)
+        return [
+            (record, module)
+            for record, module in discovery.manifests
+            if restricted(record, restrictions).usable
+        ]
+
+    def _entry(self, id_or_kind: str, name: str | None) -> tuple[Entry, Record]:
+        id = _id(id_or_kind, name)
+        found = [pair for pair in self._resolve() if pair[1].id == id]
+        if not found:
+            raise self._unknown(id)
+        return next((pair for pair in found if pair[1].claims_name), found[0])
+
+    def _unknown(self, wanted: str) -> UnknownComponentError:
+        records = self.find()
+        names = self.names(wanted.partition(":")[0]) or [r.id for r in records if r.usable]
+        close = close_matches(wanted, [r.id for r in records]) or ", ".join(
+            record.id for record in records if record.name == wanted
+        )
+        unread = ", ".join(f"{r.id} ({r.state})" for r in records if r.kind == MANIFEST)
+        return UnknownComponentError(
+            f"there is no component {wanted!r}.\n"
+            f"  expected: one of {', '.join(names) or '(none)'}\n"
+            f"  fix: {f'did you mean {close}? ' if close else ''}see `oneshot plugins list --all`"
+            + (f"; plugins that were not read: {unread}" if unread else "")
+        )
+
+
+def _id(id_or_kind: str, name: str | None) -> str:
+    return id_or_kind if name is None else f"{id_or_kind}:{name}"
+
+
+def _restriction(verb: str, patterns: tuple[str, ...], keep: bool) -> Restriction:
+    return Restriction(f"{verb}({', '.join(map(repr, patterns))})", patterns, keep)
+
+
+def _path_of(target: object) -> str:
+    """Return where a live object comes from, for listings; for an instance, its class."""
+    named = target if hasattr(target, "__qualname__") else type(target)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def _load_error(record: Record) -> PluginLoadError:
+    return PluginLoadError(
+        f"{record.id} of {record.source} cannot be loaded, it is {record.state}:"
+        f" {record.reason}.\n"
+        f"  expected: {record.component.target} can be imported and used\n"
+        f"  fix: {record.fix}"
+    )
+
+
+_default = Registry()
+
+
+def default_registry() -> Registry:
+    """Return the registry of the process; nothing is looked up before its first question."""
+    return _default

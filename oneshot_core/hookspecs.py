@@ -1,0 +1,129 @@
+"""What a plugin may say to the core: the index for plugin authors. Imports no torch.
+
+A plugin is a module that an entry point of the group ``oneshot_core`` names, its *manifest*::
+
+    [project.entry-points.oneshot_core]
+    shuffle = "oneshot_plugin_shuffle.plugin"
+
+It holds functions marked with :data:`hookimpl`, named after the hookspecs below; each takes as
+many of the arguments as it wants. A manifest is read whenever plugins are listed, so it imports
+neither torch nor Lightning: components name what they stand for in a string.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pluggy
+
+from .errors import PluginError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .supernet import BaseSuperNetModule
+
+ENTRY_POINT_GROUP = "oneshot_core"
+
+hookspec = pluggy.HookspecMarker(ENTRY_POINT_GROUP)
+hookimpl = pluggy.HookimplMarker(ENTRY_POINT_GROUP)
+
+_KIND = re.compile(r"[a-z][a-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# <locals> and <lambda> are in Python's names of objects that are registered at run time.
+_WORD = r"[^\W\d]\w*"
+_PART = rf"(?:{_WORD}|<locals>|<lambda>)"
+_TARGET = re.compile(rf"{_WORD}(?:\.{_WORD})*:{_PART}(?:\.{_PART})*")
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One thing that a plugin offers under a name; what it stands for is imported when used.
+
+    Args:
+        kind: ``"mutation_hook"``, ``"supernet"``, ``"strategy"``, ``"cost"``, ``"space"``,
+            ``"command"``, or a kind of the plugin's own.
+        name: unique within the kind. Prefix it with the plugin's name (``"shuffle.mixed"``).
+        target: ``"package.module:Object"``, the object may be dotted.
+        summary: one line for listings.
+        handles: what a mutation hook or supernet is for, as ``"package.module:Class"`` strings.
+        priority: larger comes first; ties are broken by distribution and name.
+
+    Raises:
+        PluginError: an argument has not the form described.
+    """
+
+    kind: str
+    name: str
+    target: str
+    summary: str = ""
+    handles: tuple[str, ...] = ()
+    priority: int = 0
+
+    def __post_init__(self) -> None:
+        self._check("kind", _fits(_KIND, self.kind), "a word such as 'supernet'")
+        self._check("name", _fits(_NAME, self.name), "letters, digits, '.', '_' and '-'")
+        self._check("target", _fits(_TARGET, self.target), "'package.module:Object'")
+        self._check("summary", isinstance(self.summary, str), "one line of text")
+        self._check(
+            "handles",
+            isinstance(self.handles, tuple) and all(_fits(_TARGET, item) for item in self.handles),
+            "a tuple of 'package.module:Class' strings",
+        )
+        self._check("priority", type(self.priority) is int, "an int")
+
+    def _check(self, field: str, holds: bool, expected: str) -> None:
+        if not holds:
+            raise PluginError(
+                f"the component {self.kind}:{self.name} has {field}={getattr(self, field)!r}.\n"
+                f"  expected: {expected}\n"
+                f"  fix: correct {field}= where this Component is made"
+            )
+
+    @property
+    def id(self) -> str:
+        """``"kind:name"``, the name that is accepted and printed everywhere."""
+        return f"{self.kind}:{self.name}"
+
+
+def plugin_manager() -> pluggy.PluginManager:
+    """Return a new manager that knows the hooks of this file and no plugin."""
+    manager = pluggy.PluginManager(ENTRY_POINT_GROUP)
+    manager.add_hookspecs(sys.modules[__name__])
+    return manager
+
+
+def _fits(pattern: re.Pattern[str], text: object) -> bool:
+    return isinstance(text, str) and pattern.fullmatch(text) is not None
+
+
+@hookspec
+def oneshot_components() -> Sequence[Component]:  # type: ignore[empty-body]
+    """Return what this plugin offers.
+
+    Called once, when the registry is first asked anything.
+    """
+
+
+@hookspec
+def oneshot_before_mutation(model: nn.Module, mutate_kwargs: Mapping[str, object]) -> None:
+    """Look at ``model`` before any of its modules is replaced."""
+
+
+@hookspec
+def oneshot_after_mutation(model: nn.Module, nas_modules: Sequence[BaseSuperNetModule]) -> None:
+    """Look at ``model`` after the walk; ``nas_modules`` are its supernet modules, in order."""
+
+
+@hookspec
+def oneshot_module_replaced(path: str, original: nn.Module, replacement: nn.Module) -> None:
+    """Learn that ``replacement`` now stands at ``path``; called once for each replacement."""
+
+
+@hookspec
+def oneshot_report_header() -> str | Sequence[str]:  # type: ignore[empty-body]
+    """Return lines that ``oneshot --version`` and logs show, about what results depend on."""

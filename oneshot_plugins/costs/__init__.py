@@ -1,0 +1,1 @@
+"""Costs: what a plain network takes to keep and to run."""
