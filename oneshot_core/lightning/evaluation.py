@@ -232,9 +232,9 @@ def _proposals(
     if isinstance(architectures, int):
         chosen = _different(space, architectures, search.seed)
     elif architectures == "all":
-        if len(space) > ALL_LIMIT:
+        if space.size > ALL_LIMIT:
             raise RankingError(
-                f"the model space holds {len(space):,} architectures.\n"
+                f"the model space holds {space.size:,} architectures.\n"
                 f"  expected: at most {ALL_LIMIT:,} to score all of them\n"
                 "  fix: rank('evolution', ..., budget=1000), or a number of random ones"
             )
@@ -255,14 +255,14 @@ def _proposals(
 
 
 def _different(space: ModelSpace, n: int, seed: int) -> list[dict[str, Choice]]:
-    if not 1 <= n <= len(space):
+    if not 1 <= n <= space.size:
         raise RankingError(
             f"{n} different architectures were asked for.\n"
-            f"  expected: 1 to {len(space):,}, the size of the model space\n"
+            f"  expected: 1 to {space.size:,}, the size of the model space\n"
             "  fix: ask for fewer, or for 'all'"
         )
     rng = random.Random(f"{seed}/rank")
-    if 2 * n > len(space):  # drawing would meet the same ones again and again
+    if 2 * n > space.size:  # drawing would meet the same ones again and again
         return rng.sample(list(space.architectures()), n)
     found: dict[Architecture, dict[str, Choice]] = {}
     while len(found) < n:

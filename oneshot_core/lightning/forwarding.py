@@ -146,8 +146,9 @@ class InnerHook:
 
     @property
     def __wrapped__(self) -> Any:
-        """The user's bound method: Lightning inspects its code and its signature."""
-        return getattr(self.wrapper.model, self.name)
+        """What Lightning inspects of the user's hook: it looks behind one decorator, not two."""
+        hook = getattr(self.wrapper.model, self.name)
+        return getattr(hook, "__wrapped__", hook)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return getattr(self.wrapper.model, self.name)(*args, **kwargs)

@@ -191,6 +191,16 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Raises:
             StrategyError: naming what is missing and the fix.
         """
+        learns = self._arch_batches is not None and list(self.decisions.parameters())
+        own_loss = type(self).architecture_loss is not BaseOneShotLightningModule.architecture_loss
+        if learns and not own_loss and not self.automatic_optimization:
+            raise StrategyError(
+                f"{type(self.model).__name__} optimizes manually; its training_step cannot be run "
+                "for its loss alone.\n"
+                "  expected: automatic optimization, or a strategy with an architecture_loss of "
+                "its own\n"
+                f"  fix: override architecture_loss(batch, batch_idx) of {type(self).__name__}"
+            )
         strategy = self.trainer.strategy
         samples = any(not d.superposes and d.spec.size > 1 for d in self.decisions)
         if (
@@ -397,8 +407,12 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Override it to add to it. None skips the batch.
         """
         hook = self.model.training_step
-        takes_index = is_param_in_hook_signature(hook, "batch_idx", min_args=2)
-        output = hook(batch, batch_idx) if takes_index else hook(batch)
+        if is_param_in_hook_signature(hook, "dataloader_iter", explicit=True):
+            output = hook(iter([(batch, batch_idx, 0)]))
+        elif is_param_in_hook_signature(hook, "batch_idx", min_args=2):
+            output = hook(batch, batch_idx)
+        else:
+            output = hook(batch)
         loss = output.get("loss") if isinstance(output, Mapping) else output
         if loss is not None and not isinstance(loss, Tensor):
             raise StrategyError(

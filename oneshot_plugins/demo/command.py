@@ -164,7 +164,7 @@ def _report(experiment: Experiment, out: Path, console: Console, *, resume: bool
             style="bold" if name == "found" else "",
         )
     table.add_section()
-    table.add_row("CNN of the paper", "", "5,210", "", "94 %", style="dim")
+    table.add_row("paper's CNN", "", "5,210", "", "94 %", style="dim")
     table.add_row("human", "", "", "", "96 %", style="dim")
     console.print(table)
     console.print(

@@ -49,7 +49,7 @@ def evolution(
     rng = random.Random(f"{seed}/evolution")
     population: deque[tuple[float, dict[str, Choice]]] = deque(maxlen=population_size)
     seen: set[Architecture] = set()
-    for _ in range(min(budget, len(space))):
+    for _ in range(min(budget, space.size)):
         parent = None
         if len(seen) >= population_size:
             size = min(tournament_size, len(population))

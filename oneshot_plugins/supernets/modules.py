@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 from torch import Tensor, nn
 
 from oneshot_core.decision import Decision, DecisionTable
-from oneshot_core.errors import StrategyError
+from oneshot_core.errors import SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import (
     Candidate,
@@ -48,6 +48,9 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
         for name, module in choice.named_children():
             self.add_module(name, module)
         self.training = choice.training
+        for name, value in choice.__dict__.items():
+            if "hooks" in name:  # what was registered on the choice goes on; handles remove it
+                self.__dict__[name] = value
 
     @property
     def decision(self) -> Decision:
@@ -98,7 +101,8 @@ class MixedLayer(MixedChoice[LayerChoice]):
             [
                 (self.candidates[str(active.candidate)](*args, **kwargs), active.weight)
                 for active in self.decision.active()
-            ]
+            ],
+            self.decision.spec.label,
         )
 
 
@@ -165,35 +169,56 @@ class MixedRepeat(MixedChoice[Repeat]):
                 x = self.blocks[depth - 1](x)
             if depth in weights:
                 outputs.append((x, weights[depth]))
-        return weighted_sum(outputs)
+        return weighted_sum(outputs, self.decision.spec.label)
 
 
-def weighted_sum(outputs: Sequence[tuple[Any, Tensor | None]]) -> Any:
+def weighted_sum(outputs: Sequence[tuple[Any, Tensor | None]], label: str = "") -> Any:
     """Add up values, each times its weight (None counts as 1), item by item if nested.
 
     A single value without a weight is returned untouched, whatever it is. Items that are None
     in all values stay None.
 
+    Args:
+        outputs: values, each with its weight.
+        label: of the choice they come from, for messages.
+
     Raises:
-        TypeError: several values are to be added that are no tensors or nests of tensors.
+        SpaceError: values are no tensors or nests of tensors, or differ in structure or shape.
     """
     first, weight = outputs[0]
     if len(outputs) == 1 and weight is None:
         return first
-    if isinstance(first, Mapping):
-        return {key: weighted_sum([(v[key], w) for v, w in outputs]) for key in first}
-    if isinstance(first, (tuple, list)):
-        items = [weighted_sum([(v[i], w) for v, w in outputs]) for i in range(len(first))]
-        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
-    if all(value is None for value, _ in outputs):  # as of nn.MultiheadAttention
-        return None
-    if not isinstance(first, Tensor):
-        raise TypeError(
-            f"candidates returned {type(first).__name__}, which cannot be weighted.\n"
-            "  expected: tensors, or tuples, lists and dicts of tensors\n"
-            "  fix: return tensors, or use a strategy that samples, such as 'random'"
+    forms = list(dict.fromkeys(_form(value) for value, _ in outputs))
+    if len(forms) > 1 or forms[0] is None:
+        raise SpaceError(
+            f"the candidates of {label!r} return what cannot be added: "
+            f"{', '.join(form or type(first).__name__ for form in forms)}.\n"
+            "  expected: tensors of one shape, or tuples, lists and dicts of such tensors\n"
+            "  fix: return the same from every candidate, or use a strategy that samples, such "
+            "as 'random'"
         )
+    if isinstance(first, Mapping):
+        return {key: weighted_sum([(v[key], w) for v, w in outputs], label) for key in first}
+    if isinstance(first, (tuple, list)):
+        items = [weighted_sum([(v[i], w) for v, w in outputs], label) for i in range(len(first))]
+        return type(first)(*items) if hasattr(first, "_fields") else type(first)(items)
+    if first is None:  # as the weights of nn.MultiheadAttention
+        return None
     return reduce(operator.add, [v if w is None else w * v for v, w in outputs])
+
+
+def _form(value: Any) -> str | None:
+    """Say what values must have in common to be added; None for what cannot be added."""
+    match value:
+        case Tensor():
+            return f"shape {tuple(value.shape)}"
+        case Mapping():
+            return f"a dict of {sorted(value)}"
+        case tuple() | list():
+            return f"{len(value)} items"
+        case None:
+            return "None"
+    return None
 
 
 __all__ = ["MixedChoice", "MixedInput", "MixedLayer", "MixedRepeat", "weighted_sum"]

@@ -1,0 +1,105 @@
+"""Every snippet and every command in README and docs is run here."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from oneshot_core.cli import main
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+RUN_BLOCKS = """
+import pathlib, re, sys
+text = pathlib.Path(sys.argv[1]).read_text()
+for number, block in enumerate(re.findall(r"^```python\\n(.*?)^```$", text, re.M | re.S)):
+    exec(compile(block, f"{sys.argv[1]}[{number}]", "exec"), {"__name__": f"block{number}"})
+"""
+
+USE_THE_RECIPES = """
+import pytorch_lightning as pl, torch, oneshot_core as oneshot
+from torch.utils.data import DataLoader
+
+blocks = {}
+text = pathlib.Path(sys.argv[1]).read_text()
+for block in re.findall(r"^```python\\n(.*?)^```$", text, re.M | re.S):
+    if "class ScaleChoice" in block:
+        oneshot.registry.unregister("supernet", "scale.mixed")
+        exec(block, blocks)
+
+class Model(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        scale = blocks["ScaleChoice"]([1, 2, 5], label="s")
+        self.net = torch.nn.Sequential(torch.nn.Linear(3, 3), scale)
+    def forward(self, x):
+        return self.net(x)
+    def training_step(self, batch, batch_idx):
+        return self(batch).square().mean()
+    def validation_step(self, batch, batch_idx):
+        self.log("size", self(batch).square().mean())
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+data = DataLoader(torch.randn(16, 3), 4)
+options_of = {"noise.lazy": {"keep": 0.5}, "random": {}, "darts": {"arch_dataloader": data}}
+for strategy, options in options_of.items():
+    search = oneshot.search(Model(), strategy, seed=0, **options)
+    pl.Trainer(max_epochs=1, logger=False, enable_checkpointing=False, enable_progress_bar=False,
+               enable_model_summary=False, accelerator="cpu").fit(search, data)
+    ranking = search.rank("all", data, metric="size", mode="min", progress=False)
+    assert ranking.best == {"s": 1} and len(ranking) == 3
+    assert len(search.rank("noise.first", data, metric="size", budget=2, progress=False)) == 2
+    x = torch.randn(2, 3)
+    for scale in (1, 2, 5):
+        with search.at({"s": scale}):
+            assert torch.equal(search(x), oneshot.freeze(search, {"s": scale})(x))
+"""
+
+
+def run(script: str, page: Path, folder: Path) -> None:
+    result = subprocess.run(
+        [sys.executable, "-c", script, str(page)], cwd=folder, capture_output=True, text=True
+    )
+    assert result.returncode == 0, result.stderr
+
+
+def test_the_readme_search_runs_and_saves_its_architecture(tmp_path: Path) -> None:
+    run(RUN_BLOCKS, ROOT / "README.md", tmp_path)
+    assert (tmp_path / "architecture.json").is_file()
+
+
+def test_the_recipes_for_contributors_run_and_work_with_every_strategy(tmp_path: Path) -> None:
+    run(RUN_BLOCKS + USE_THE_RECIPES, ROOT / "CONTRIBUTING.md", tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES[2:], ids=lambda p: p.name)
+def test_the_snippets_of_the_docs_run(page: Path, tmp_path: Path) -> None:
+    if "```python" in page.read_text():
+        run(RUN_BLOCKS, page, tmp_path)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_command_in_the_docs_exists(page: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = page.read_text()
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.M))
+    for target in re.findall(r"\bmake ([a-z]+)\b(?=`|$)", text, re.M):
+        assert target in targets
+    for line in re.findall(r"^\$ oneshot (.+)$", text, re.M) + re.findall(
+        r"`oneshot ([^`]+)`", text
+    ):
+        words = [word for word in line.split() if not word.isupper()]  # NAME stands for any
+        if words:
+            assert main([*words, "--help"]) == 0, line
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_every_relative_link_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), target
