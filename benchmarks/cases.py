@@ -1,0 +1,186 @@
+"""What is measured, each against the plainest thing that does the same."""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+import oneshot_core as oneshot
+from oneshot_core.hooks import no_default_hook
+
+from .timing import Ratio, compare
+
+LAYERS, OPERATIONS, CHANNELS, BATCH, STEPS = 6, 4, 16, 64, 20
+logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
+warnings.filterwarnings("ignore")
+
+
+def _operation(index: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(CHANNELS, CHANNELS, (1, 3, 5, 7)[index], padding=index, bias=False),
+        nn.BatchNorm2d(CHANNELS),
+        nn.ReLU(),
+    )
+
+
+class Model(pl.LightningModule):
+    """6 layers with 4 convolutions to choose from, 16 channels, images of 32 x 32."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, CHANNELS, 3, padding=1, stride=2)
+        self.layers = nn.Sequential(
+            *(
+                oneshot.LayerChoice([_operation(i) for i in range(OPERATIONS)], label=f"l{n}")
+                for n in range(LAYERS)
+            )
+        )
+        self.head = nn.Linear(CHANNELS, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.layers(self.stem(x)).mean((2, 3)))
+        return out
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self(batch[0]), batch[1])
+
+    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+        self.log("val_loss", nn.functional.cross_entropy(self(batch[0]), batch[1]))
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def _loader(batches: int = STEPS) -> DataLoader[tuple[Tensor, ...]]:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(batches * BATCH, 3, 32, 32, generator=generator)
+    return DataLoader(TensorDataset(x, torch.randint(10, (len(x),))), batch_size=BATCH)
+
+
+def _fit(module: pl.LightningModule, loader: Any) -> None:
+    pl.Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(module, loader)
+
+
+def walk() -> Ratio:
+    """Mutation of 10,000 modules against one pass of ``named_modules()``."""
+    tree = nn.Sequential(
+        *(nn.Sequential(*(nn.Linear(1, 1) for _ in range(9))) for _ in range(1000))
+    )
+
+    def no_opinion(module: nn.Module, name: str, memo: Any, options: Any) -> None:
+        return None
+
+    return compare(
+        lambda: oneshot.traverse_and_mutate_submodules(tree, [no_opinion, no_default_hook]),
+        lambda: sum(1 for _ in tree.named_modules()),
+    )
+
+
+def sampled_step() -> Ratio:
+    """20 sampled training batches against the bare network of one path, both in a Trainer."""
+    search = oneshot.search(Model(), "random", seed=0)
+    path = {f"l{n}": str(n % OPERATIONS) for n in range(LAYERS)}
+    bare, loader = oneshot.freeze(search, path), _loader()
+
+    def ours() -> None:
+        with search.at(path):  # draws as always, and computes the path that is compared
+            _fit(search, loader)
+
+    return compare(ours, lambda: _fit(bare, loader))
+
+
+def darts_step() -> Ratio:
+    """20 DARTS batches in a Trainer against the loop of the paper, written by hand."""
+    loader, model = _loader(), Model()
+    search = oneshot.search(Model(), "darts", arch_dataloader=loader, seed=0)
+    alphas = [torch.zeros(OPERATIONS, requires_grad=True) for _ in range(LAYERS)]
+    weights = torch.optim.SGD(model.parameters(), lr=0.01)
+    architecture = torch.optim.Adam(alphas, lr=3e-4)
+
+    def forward(x: Tensor) -> Tensor:
+        x = model.stem(x)
+        for choice, alpha in zip(model.layers, alphas, strict=True):
+            assert isinstance(choice, oneshot.LayerChoice)
+            p = alpha.softmax(0)
+            x = torch.stack([p[i] * choice[name](x) for i, name in enumerate(choice)]).sum(0)
+        out: Tensor = model.head(x.mean((2, 3)))
+        return out
+
+    def theirs() -> None:
+        for (x, y), (xa, ya) in zip(loader, loader, strict=True):
+            architecture.zero_grad()
+            nn.functional.cross_entropy(forward(xa), ya).backward()
+            architecture.step()
+            weights.zero_grad()
+            nn.functional.cross_entropy(forward(x), y).backward()
+            weights.step()
+
+    return compare(lambda: _fit(search, loader), theirs, pairs=5)
+
+
+def ranking() -> Ratio:
+    """Ranking 50 networks of the demo against the plain evaluation loop."""
+    from oneshot_plugins.spaces.chain import Chain1d
+
+    class Classifier(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = Chain1d()
+
+        def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
+            self.log("acc", (self.net(batch[0]).argmax(1) == batch[1]).float().mean())
+
+    search = oneshot.search(Classifier(), "random", seed=0)
+    x, y = torch.randn(800, 40), torch.randint(10, (800,))
+    loader = DataLoader(TensorDataset(x, y), batch_size=800)
+    architectures = list(search.space.architectures())[::12][:50]
+
+    def theirs() -> None:
+        search.eval()
+        with torch.no_grad():
+            for architecture in architectures:
+                with search.at(architecture):
+                    (search.model.net(x).argmax(1) == y).float().mean().item()
+
+    def ours() -> None:
+        search.rank(architectures, loader, metric="acc", calibration_batches=0, progress=False)
+
+    return compare(ours, theirs, pairs=7)
+
+
+def listing() -> Ratio:
+    """``oneshot plugins list --json`` against ``import torch``, each in a new process."""
+
+    def run(*arguments: str) -> None:
+        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+
+    return compare(
+        lambda: run("-m", "oneshot_core", "plugins", "list", "--json"),
+        lambda: run("-c", "import torch"),
+        pairs=7,
+    )
+
+
+CASES: dict[str, Callable[[], Ratio]] = {
+    "walk": walk,
+    "sampled_step": sampled_step,
+    "darts_step": darts_step,
+    "ranking": ranking,
+    "listing": listing,
+}

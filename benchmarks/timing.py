@@ -1,0 +1,54 @@
+"""Time two things in turn, so that whatever else the machine does hits both."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Ratio(NamedTuple):
+    """How long one thing takes, relative to another.
+
+    Attributes:
+        median: of the ratios of all pairs.
+        low: their lower quartile.
+        high: their upper quartile.
+        ours: median time in seconds.
+        theirs: median time in seconds.
+    """
+
+    median: float
+    low: float
+    high: float
+    ours: float
+    theirs: float
+
+
+def compare(ours: Callable[[], object], theirs: Callable[[], object], pairs: int = 15) -> Ratio:
+    """Run both once to warm up, then in turn, swapping who goes first."""
+    ours()
+    theirs()
+    times: list[tuple[float, float]] = []
+    for pair in range(pairs):
+        if pair % 2:
+            mine, other = _time(ours), _time(theirs)
+        else:
+            other, mine = _time(theirs), _time(ours)
+        times.append((mine, other))
+    ratios = [mine / other for mine, other in times]
+    low, median, high = statistics.quantiles(ratios, n=4)
+    return Ratio(
+        median,
+        low,
+        high,
+        statistics.median(mine for mine, _ in times),
+        statistics.median(other for _, other in times),
+    )
+
+
+def _time(function: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    function()
+    return time.perf_counter() - start
