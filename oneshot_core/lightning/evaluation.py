@@ -28,7 +28,13 @@ from ..errors import RankingError
 from ..model_space import ModelSpace
 from ..space.spec import Choice
 from .batches import cached, first_batches, to_device
-from .isolation import discarded_logs, isolated_buffers, isolated_metrics, isolated_rng
+from .isolation import (
+    discarded_logs,
+    isolated_attributes,
+    isolated_buffers,
+    isolated_metrics,
+    isolated_rng,
+)
 from .module import BaseOneShotLightningModule
 
 ALL_LIMIT = 20_000
@@ -350,6 +356,7 @@ def _score(
         stack.enter_context(isolated_rng(search.model, search.seed))
         stack.enter_context(isolated_buffers(search.model))
         stack.enter_context(isolated_metrics(search.model))
+        stack.enter_context(isolated_attributes(search.model))
         stack.callback(setattr, search, "trainer", previous)
         stack.callback(search.train, search.training)
         trainer.validate(search, dataloaders, verbose=False)

@@ -2,7 +2,8 @@
 
 Restored afterwards: the global random number generators (Python, NumPy, torch on the CPU and
 on the module's device), the module's buffers (BatchNorm statistics), the states of its
-torchmetrics, and everything ``self.log`` wrote.
+torchmetrics, its plain attributes (counters, lists of outputs), and everything ``self.log``
+wrote.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import copy
 import random
 import sys
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +20,7 @@ import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.trainer.connectors.logger_connector.result import _ResultCollection
 from torch import nn
-from torchmetrics import Metric
+from torchmetrics import Metric, MetricCollection
 
 
 @contextmanager
@@ -64,11 +66,22 @@ def isolated_metrics(module: nn.Module) -> Iterator[None]:
         | {name: _clone(getattr(metric, name)) for name in metric._defaults}
         for metric in metrics
     ]
+    # A collection looks once, at the first batch it gets, which of its metrics share a state.
+    collections = [part for part in module.modules() if isinstance(part, MetricCollection)]
+    groups = [
+        {name: copy.deepcopy(collection.__dict__[name]) for name in _GROUPING}
+        for collection in collections
+    ]
     try:
         yield
     finally:
         for metric, state in zip(metrics, saved, strict=True):
             metric.__dict__.update(state)
+        for collection, grouping in zip(collections, groups, strict=True):
+            collection.__dict__.update(grouping)
+
+
+_GROUPING = ("_groups", "_groups_checked", "_state_is_copy")
 
 
 def _is_state(name: str) -> bool:
@@ -79,6 +92,35 @@ def _clone(value: Any) -> Any:
     if isinstance(value, torch.Tensor):
         return value.detach().clone()
     return [item.detach().clone() for item in value] if isinstance(value, list) else value
+
+
+@contextmanager
+def isolated_attributes(module: nn.Module) -> Iterator[None]:
+    """Restore the public attributes of ``module`` itself on leaving, and what its containers hold.
+
+    So ``self.count += 1`` and ``self.outputs.append(loss)`` leave no trace. Objects of other
+    kinds stay the same objects; what happens inside them stays.
+    """
+    own = module.__dict__
+    before = {name: value for name, value in own.items() if _is_public(name)}
+    contents = [
+        (value, value.copy())
+        for value in before.values()
+        if type(value) in (list, dict, set, deque)
+    ]
+    try:
+        yield
+    finally:
+        for name in [name for name in own if _is_public(name) and name not in before]:
+            del own[name]
+        own.update(before)
+        for value, content in contents:
+            value.clear()
+            (value.extend if isinstance(value, (list, deque)) else value.update)(content)
+
+
+def _is_public(name: str) -> bool:
+    return not name.startswith("_") and name != "training"
 
 
 @contextmanager

@@ -46,7 +46,13 @@ from .batches import ArchitectureBatches, to_device
 from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
-from .isolation import discarded_logs, isolated_buffers, isolated_metrics, isolated_rng
+from .isolation import (
+    discarded_logs,
+    isolated_attributes,
+    isolated_buffers,
+    isolated_metrics,
+    isolated_rng,
+)
 
 if TYPE_CHECKING:
     from .evaluation import Ranking
@@ -191,7 +197,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Raises:
             StrategyError: naming what is missing and the fix.
         """
-        learns = self._arch_batches is not None and list(self.decisions.parameters())
+        learns = self._arch_batches is not None and any(
+            d.spec.size > 1 and list(d.parameters()) for d in self.decisions
+        )
         own_loss = type(self).architecture_loss is not BaseOneShotLightningModule.architecture_loss
         if learns and not own_loss and not self.automatic_optimization:
             raise StrategyError(
@@ -358,20 +366,23 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
         The gradient is that of :meth:`architecture_loss` with respect to the architecture
         parameters alone; no weight gradient is computed. What the user's training could notice
-        is put back: random states, buffers, metrics, logged values.
+        is put back: random states, buffers, metrics, plain attributes, logged values.
 
         Returns:
-            The loss, detached; None if the user's ``training_step`` skipped the batch.
+            The loss, detached; None if the user's ``training_step`` skipped the batch, or there
+            is nothing to train.
 
         Raises:
-            StrategyError: there is no ``arch_dataloader``, or it is empty.
+            StrategyError: there is no ``arch_dataloader``, or it is empty; or an architecture
+                optimizer holds weights.
         """
         if self._arch_batches is None:
             raise self.no_arch_dataloader()
         optimizers = self.architecture_optimizers()
         parameters = [p for p in self.decisions.parameters() if p.requires_grad]
-        if not parameters:
+        if not parameters or not optimizers:
             return None
+        self._require_no_weights(optimizers)
         index = self._arch_batches.drawn
         trainer = self.trainer
         with ExitStack() as isolation:
@@ -381,6 +392,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             )
             isolation.enter_context(isolated_buffers(self.model))
             isolation.enter_context(isolated_metrics(self.model))
+            isolation.enter_context(isolated_attributes(self.model))
             isolation.enter_context(discarded_logs(self.model, batch))
             with trainer.precision_plugin.train_step_context():
                 loss = self.architecture_loss(batch, index)
@@ -400,6 +412,17 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         for parameter in parameters:
             parameter.grad = None
         return loss.detach()
+
+    def _require_no_weights(self, optimizers: Iterable[Optimizer]) -> None:
+        weights = set(self.model.parameters())
+        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+        if any(parameter in weights for group in groups for parameter in group["params"]):
+            raise StrategyError(
+                f"an architecture optimizer holds weights of {type(self.model).__name__}.\n"
+                "  expected: architecture parameters only\n"
+                "  fix: if a callback added them to every optimizer, as BaseFinetuning does, let "
+                "it leave out those for which pl_module.is_architecture_optimizer(optimizer)"
+            )
 
     def architecture_loss(self, batch: Any, batch_idx: int) -> Tensor | None:
         """Return the loss whose gradient trains the architecture: the user's training loss.

@@ -38,7 +38,7 @@ class Demo:
             "--epochs",
             type=int,
             help="of the supernet; networks are retrained for a quarter of it "
-            "(default: 400, darts 80)",
+            "(default: 300, darts 60)",
         )
         parser.add_argument(
             "--out", type=Path, default=Path("oneshot-demo"), help="folder (default: oneshot-demo)"
@@ -63,9 +63,9 @@ class Demo:
                 "  expected: the extra 'demo'\n"
                 "  fix: pip install 'oneshot-core[demo]'"
             )
-        from .training import quiet
+        from .training import one_thread, quiet
 
-        with quiet():
+        with quiet(), one_thread():
             return _run(args)
 
 
@@ -111,7 +111,7 @@ def _settings(args: argparse.Namespace, checkpoint: Path) -> tuple[int, str, int
         raise DemoError(f"--epochs {args.epochs}.\n  expected: 1 or more\n  fix: correct it")
     if not args.resume:
         strategy = args.strategy or "random"
-        default = {"random": 400, "darts": 80}[strategy]
+        default = {"random": 300, "darts": 60}[strategy]
         return args.seed or 0, strategy, args.epochs or default
     if not checkpoint.is_file():
         raise DemoError(

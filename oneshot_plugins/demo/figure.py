@@ -41,7 +41,7 @@ def draw(
         _cloud(left, ranking, found)
     else:
         _heat(left, probabilities)
-    _bars(right, results)
+    _dots(right, results)
     figure.suptitle(
         "Found on MNIST-1D: " + " → ".join(str(c) for c in found.architecture.values()),
         fontsize=13,
@@ -78,12 +78,18 @@ def _heat(axes: Axes, probabilities: dict[str, dict[str | int, float]]) -> None:
     axes.set_title("Probability of each operation after the search", loc="left", fontsize=11)
 
 
-def _bars(axes: Axes, results: dict[str, Result]) -> None:
-    names = [f"{name}\n{result.parameters:,} parameters" for name, result in results.items()]
+def _dots(axes: Axes, results: dict[str, Result]) -> None:
+    names = [f"{name}\n{result.parameters:,} params" for name, result in results.items()]
     values = [result.test for result in results.values()]
-    bars = axes.bar(names, values, color=[FOUND] + [OTHER] * (len(values) - 1), width=0.6)
-    labels = [f"{value:.1%}" for value in values]
-    axes.bar_label(bars, labels=labels, label_type="center", color="white", fontweight="bold")
+    colors = [FOUND] + [OTHER] * (len(values) - 1)
+    # Dots, not bars: the axis does not start at 0.
+    axes.scatter(names, values, s=[260] + [120] * (len(values) - 1), c=colors, zorder=3)
+    axes.scatter(names[:1], values[:1], s=60, marker="*", color="white", zorder=4)
+    for name, value in zip(names, values, strict=True):
+        axes.annotate(
+            f"{value:.1%}", (name, value), (14, 0), textcoords="offset points", va="center"
+        )
+    axes.margins(x=0.25)
     for value, text in ((HUMAN, "human 96 %"), (CNN, "paper's CNN 94 %, 5,210 parameters")):
         axes.axhline(value, color="black", linewidth=0.8, linestyle="--", zorder=0)
         axes.annotate(
@@ -94,8 +100,7 @@ def _bars(axes: Axes, results: dict[str, Result]) -> None:
             fontsize=8,
             wrap=True,
         )
-    low = min([*values, CNN]) - 0.03
-    axes.set_ylim(max(0.0, low), 1.0)
+    axes.set_ylim(max(0.0, min([*values, CNN]) - 0.02), min(1.0, max([*values, HUMAN]) + 0.02))
     axes.yaxis.set_major_formatter(mtick.PercentFormatter(1, decimals=0))
     axes.set_title("Test accuracy, each trained from scratch", loc="left", fontsize=11)
     axes.spines[["top", "right"]].set_visible(False)

@@ -119,7 +119,8 @@ class Darts(BaseOneShotLightningModule):
         return SoftmaxDecision(spec, seed=self.seed)
 
     def configure_architecture_optimizers(self) -> Any:
-        parameters = list(self.decisions.parameters())
+        # Where nothing can be chosen there is nothing to learn, and nothing for callbacks to see.
+        parameters = [p for d in self.decisions if d.spec.size > 1 for p in d.parameters()]
         if not parameters:
             return None
         optimizer = torch.optim.Adam(
