@@ -55,6 +55,10 @@ class Decision(nn.Module, ABC):
         self.rng = random.Random(0)
         self._pinned: Choice | None = None
 
+    def extra_repr(self) -> str:
+        """Show in printed models what is decided."""
+        return f"{self.spec.label!r}, {list(self.spec.candidates)}"
+
     def active(self) -> list[Active]:
         """Return the candidates of this forward pass: the pinned ones, else the mixture."""
         if self._pinned is None:

@@ -33,6 +33,10 @@ class BaseSuperNetModule(nn.Module, ABC):
         decisions: tuple[Decision, ...] = self.__dict__["_decisions"]
         return decisions
 
+    def extra_repr(self) -> str:
+        """Show in printed models what is decided here."""
+        return ", ".join(repr(decision.spec.label) for decision in self.decisions)
+
     @abstractmethod
     def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
         """Return a plain module that computes ``chosen``, sharing its parts with this one.

@@ -38,7 +38,7 @@ class Demo:
             "--epochs",
             type=int,
             help="of the supernet; networks are retrained for a quarter of it "
-            "(default: 300, darts 60)",
+            "(default: 240, darts 60)",
         )
         parser.add_argument(
             "--out", type=Path, default=Path("oneshot-demo"), help="folder (default: oneshot-demo)"
@@ -111,7 +111,7 @@ def _settings(args: argparse.Namespace, checkpoint: Path) -> tuple[int, str, int
         raise DemoError(f"--epochs {args.epochs}.\n  expected: 1 or more\n  fix: correct it")
     if not args.resume:
         strategy = args.strategy or "random"
-        default = {"random": 300, "darts": 60}[strategy]
+        default = {"random": 240, "darts": 60}[strategy]
         return args.seed or 0, strategy, args.epochs or default
     if not checkpoint.is_file():
         raise DemoError(
@@ -150,7 +150,7 @@ def _report(experiment: Experiment, out: Path, console: Console, *, resume: bool
     torch.save(results["found"].net.state_dict(), out / "model.pt")
     draw(out / "demo.png", results, ranking=ranking, probabilities=search.export_probs())
     table = Table(title="\nEach network trained from scratch, tested on the official test set")
-    table.add_column("network")
+    table.add_column("network", no_wrap=True)
     table.add_column("operations", no_wrap=True)
     for name in ("params", "MACs", "test acc."):
         table.add_column(name, justify="right")
