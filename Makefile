@@ -6,12 +6,35 @@ READY := $(VENV)/.ready
 # SLOW=1 runs the slow tests too, as CI does.
 MARK := $(if $(SLOW),,-m "not slow")
 
-.PHONY: demo test lint docs bench clean
+# Other Lightnings: the oldest that pyproject.toml allows, one between, and the twin package.
+OTHERS := pytorch-lightning-2.4.0 pytorch-lightning-2.5.6 lightning-2.6.6
+SUBSET := tests/lightning tests/plugins/test_strategies.py \
+	tests/test_docs.py::test_the_readme_search_runs_and_saves_its_architecture \
+	tests/test_docs.py::test_the_recipes_for_contributors_run_and_work_with_every_strategy
+
+.PHONY: demo test test-versions lint docs bench clean
 demo: $(READY)
 	$(BIN)/oneshot demo --out demo-run $(ARGS)
 
 test: lint
 	$(BIN)/python -m pytest $(MARK) $(ARGS)
+
+# Each in an environment of its own in .venvs; `make test-with-lightning-2.6.6` runs one.
+test-versions: $(OTHERS:%=test-with-%)
+
+test-with-%: .venvs/%/.ready
+	.venvs/$*/bin/python -m pytest -p no:cacheprovider $(MARK) $(SUBSET) $(ARGS)
+
+# The constraints as they are, except for the package that the environment is named after.
+.PRECIOUS: .venvs/%/.ready
+.venvs/%/.ready: pyproject.toml constraints.txt
+	test -x .venvs/$*/bin/python || $(PYTHON) -m venv .venvs/$*
+	wanted=$$(echo $* | sed 's/-\([0-9]\)/==\1/') \
+		&& { grep -v "^$${wanted%%=*}==" constraints.txt; echo "$$wanted"; } \
+			> .venvs/$*/constraints.txt \
+		&& .venvs/$*/bin/python -m pip install --quiet --constraint .venvs/$*/constraints.txt \
+			"$$wanted" pytest hypothesis --editable .
+	touch $@
 
 lint: $(READY)
 	$(BIN)/ruff check .
@@ -33,4 +56,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) build dist site .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .venvs build dist site .mypy_cache .ruff_cache .pytest_cache

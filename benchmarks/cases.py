@@ -105,6 +105,41 @@ def sampled_step() -> Ratio:
     return compare(ours, lambda: _fit(bare, loader))
 
 
+class Bare(Model):
+    """The same size without choices."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(*(_operation(1) for _ in range(LAYERS)))
+
+
+class Tiny(pl.LightningModule):
+    """One small layer: what is left is overhead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Linear(4, 2)
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+
+
+def wrapped_step() -> Ratio:
+    """20 batches of a model without choices through a search against the same model bare."""
+    search, bare, loader = oneshot.search(Bare(), "random", seed=0), Bare(), _loader()
+    return compare(lambda: _fit(search, loader), lambda: _fit(bare, loader))
+
+
+def wrapped_tiny_step() -> Ratio:
+    """300 batches of a tiny model through a search against the same model bare."""
+    loader = DataLoader(TensorDataset(torch.randn(600, 4), torch.randint(2, (600,))), batch_size=2)
+    search, bare = oneshot.search(Tiny(), "random", seed=0), Tiny()
+    return compare(lambda: _fit(search, loader), lambda: _fit(bare, loader))
+
+
 def darts_step() -> Ratio:
     """20 DARTS batches in a Trainer against the loop of the paper, written by hand."""
     loader, model = _loader(), Model()
@@ -179,6 +214,8 @@ def listing() -> Ratio:
 
 CASES: dict[str, Callable[[], Ratio]] = {
     "walk": walk,
+    "wrapped_step": wrapped_step,
+    "wrapped_tiny_step": wrapped_tiny_step,
     "sampled_step": sampled_step,
     "darts_step": darts_step,
     "ranking": ranking,

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -93,10 +94,23 @@ def test_every_command_in_the_docs_exists(page: Path, capsys: pytest.CaptureFixt
     for line in re.findall(r"^\$ oneshot (.+)$", text, re.M) + re.findall(
         r"`oneshot ([^`]+)`", text
     ):
-        words = [word for word in line.split() if not word.isupper()]  # NAME stands for any
+        command = line.partition(" --")[0]
+        words = [word for word in command.split() if not word.isupper()]  # NAME stands for any
         if words:
             assert main([*words, "--help"]) == 0, line
     capsys.readouterr()
+
+
+def test_the_transparency_page_lists_exactly_the_cases_that_are_compared() -> None:
+    source = (ROOT / "tests/lightning/test_transparency.py").read_text()
+    module: dict[str, Any] = {"__name__": "cases"}
+    exec(compile(source, "test_transparency.py", "exec"), module)
+    text = (ROOT / "docs/transparency.md").read_text()
+    table = text[text.index("### Cases") : text.index("Negative controls")]
+    listed = [
+        name for row in re.findall(r"^\| [^|]+ \|(.+)\|$", table, re.M) for name in row.split()
+    ]
+    assert sorted(name.strip("`") for name in listed) == sorted(module["CASES"])
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)

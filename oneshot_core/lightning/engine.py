@@ -16,6 +16,8 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.loops.optimization.automatic import _AutomaticOptimization
 from torch.optim import Optimizer
 
+from .trees import tree_of
+
 if TYPE_CHECKING:
     from .module import BaseOneShotLightningModule
 
@@ -51,11 +53,12 @@ def install_engine(trainer: Trainer, search: BaseOneShotLightningModule) -> bool
     if isinstance(engine, OneShotOptimization):
         engine.search = search
         return True
-    if type(engine) is not _AutomaticOptimization or list(
+    tree = tree_of(trainer)
+    if type(engine) is not tree.own(_AutomaticOptimization) or list(
         inspect.signature(engine.run).parameters
     ) != ["optimizer", "batch_idx", "kwargs"]:
         return False
-    ours = OneShotOptimization(trainer, search)
+    ours = tree.rebased(OneShotOptimization)(trainer, search)
     ours.__dict__.update(
         {key: value for key, value in engine.__dict__.items() if key != "_trainer"}
     )
@@ -68,7 +71,8 @@ def remove_engine(trainer: Trainer) -> None:
     loop = trainer.fit_loop.epoch_loop
     ours = loop.automatic_optimization
     if isinstance(ours, OneShotOptimization):
-        engine = _AutomaticOptimization(trainer)
+        tree = tree_of(trainer)
+        engine = tree.own(_AutomaticOptimization)(trainer)
         engine.__dict__.update(
             {key: value for key, value in ours.__dict__.items() if key in engine.__dict__}
         )

@@ -36,6 +36,7 @@ from .isolation import (
     isolated_rng,
 )
 from .module import BaseOneShotLightningModule
+from .trees import Tree, tree_of
 
 ALL_LIMIT = 20_000
 """``rank("all")`` refuses spaces larger than this."""
@@ -343,16 +344,20 @@ def _score(
     progress: bool,
 ) -> list[Ranked]:
     previous = search._trainer
+    tree = tree_of(search)
     if trainer is None:
-        trainer = _quiet_trainer(previous)
+        trainer = _quiet_trainer(tree, previous)
+    tree.require(trainer, "the Trainer")
+    tree.require(dataloaders, f"the {type(dataloaders).__name__} to score with")
     with ExitStack() as stack:
         bar = stack.enter_context(_progress_bar(total, progress, max if sign > 0 else min))
-        if not isinstance(dataloaders, LightningDataModule):
+        if not isinstance(dataloaders, tree.own(LightningDataModule)):
             dataloaders = cached(dataloaders, search.model, search.seed)
-        loop = _RankingLoop(trainer, search, proposals, score, sign, calibration, bar)
+        ranking_loop = tree.rebased(_RankingLoop)
+        loop = ranking_loop(trainer, search, proposals, score, sign, calibration, bar)
         original, trainer.validate_loop = trainer.validate_loop, loop
         stack.callback(setattr, trainer, "validate_loop", original)
-        stack.enter_context(_quiet_log())
+        stack.enter_context(_quiet_log(tree))
         stack.enter_context(isolated_rng(search.model, search.seed))
         stack.enter_context(isolated_buffers(search.model))
         stack.enter_context(isolated_metrics(search.model))
@@ -363,15 +368,15 @@ def _score(
     return loop.entries
 
 
-def _quiet_trainer(like: Trainer | None) -> Trainer:
+def _quiet_trainer(tree: Tree, like: Trainer | None) -> Trainer:
     options: dict[str, Any] = {}
     if like is not None:
         options["accelerator"] = (
             like.accelerator.name() if hasattr(like.accelerator, "name") else "auto"
         )
         options["precision"] = like.precision
-    with _quiet_log():
-        return Trainer(
+    with _quiet_log(tree):
+        return tree.own(Trainer)(
             devices=1,
             logger=False,
             enable_checkpointing=False,
@@ -383,9 +388,9 @@ def _quiet_trainer(like: Trainer | None) -> Trainer:
 
 
 @contextmanager
-def _quiet_log() -> Iterator[None]:
+def _quiet_log(tree: Tree) -> Iterator[None]:
     """Keep Lightning's lines about available devices out of a ranking."""
-    log = logging.getLogger("pytorch_lightning.utilities.rank_zero")
+    log = logging.getLogger(f"{tree}.utilities.rank_zero")
     level = log.level
     log.setLevel(logging.WARNING)
     try:
@@ -432,10 +437,11 @@ class _RankingLoop(_EvaluationLoop):
         calibration: list[Any],
         progress: Callable[[float], None],
     ) -> None:
+        tree = tree_of(trainer)
         super().__init__(
             trainer,
-            TrainerFn.VALIDATING,
-            RunningStage.VALIDATING,
+            tree.own(TrainerFn).VALIDATING,
+            tree.own(RunningStage).VALIDATING,
             verbose=False,
             inference_mode=False,
         )

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from pytorch_lightning import LightningModule
+from .trees import tree_of
 
 if TYPE_CHECKING:
     from .facade import ModuleFacade
@@ -57,6 +57,7 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         "the search is set up and taken down around the user's hook",
         "on_fit_start on_fit_end",
     ),
+    **_each("own", "a search may be driven by hand", "automatic_optimization"),
     **_each("own", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
     **_each(
         "own",
@@ -90,7 +91,7 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         "inherit",
         "reads a slot that is forwarded to the user's module",
         """
-        automatic_optimization example_input_array strict_loading hparams hparams_initial
+        example_input_array strict_loading hparams hparams_initial
         """,
     ),
     **_each(
@@ -128,7 +129,7 @@ class ForwardedSlot:
     def __get__(self, wrapper: ModuleFacade | None, owner: type) -> Any:
         if wrapper is None:
             return self
-        return getattr(wrapper._modules["model"], self.name)
+        return getattr(wrapper.__dict__["_modules"]["model"], self.name)
 
     def __set__(self, wrapper: ModuleFacade, value: object) -> None:
         # LightningModule.__init__ writes the slots before there is a user's module.
@@ -138,35 +139,33 @@ class ForwardedSlot:
 
 
 class InnerHook:
-    """One Lightning hook of the wrapper: the user's, with what the search adds around it."""
+    """One Lightning hook of the wrapper: the user's, with what the search adds around it.
+
+    A strategy may define a hook that reports an event (``on_*``), too: it runs first, and the
+    user's gives the answer.
+    """
 
     def __init__(self, wrapper: BaseOneShotLightningModule, name: str) -> None:
         self.wrapper = wrapper
         self.name = name
+        self.shared = _is_defined_by_strategy(type(wrapper), name)
 
     @property
     def __wrapped__(self) -> Any:
-        """What Lightning inspects of the user's hook: it looks behind one decorator, not two."""
+        """What Lightning inspects of the hook: it looks behind one decorator, not two."""
+        if self.shared:
+            return getattr(type(self.wrapper), self.name).__get__(self.wrapper)
         hook = getattr(self.wrapper.model, self.name)
         return getattr(hook, "__wrapped__", hook)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.wrapper.model, self.name)(*args, **kwargs)
+        if self.shared:
+            getattr(type(self.wrapper), self.name)(self.wrapper, *args, **kwargs)
+        # Not self.wrapper.model: nn.Module finds submodules last, and this runs 30 times a batch.
+        return getattr(self.wrapper.__dict__["_modules"]["model"], self.name)(*args, **kwargs)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.wrapper, self.name)
-
-
-class StrategyHook(InnerHook):
-    """A hook that the strategy defines too: the strategy's runs first, the user's answers."""
-
-    @property
-    def __wrapped__(self) -> Any:
-        return getattr(type(self.wrapper), self.name).__get__(self.wrapper)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        self.__wrapped__(*args, **kwargs)
-        return super().__call__(*args, **kwargs)
 
 
 class MutatingHook(InnerHook):
@@ -175,7 +174,19 @@ class MutatingHook(InnerHook):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         self.wrapper.mutate()
+        if self.wrapper.manual_driver is not None:
+            self.wrapper.manual_driver.prepare()
         return result
+
+
+class FirstHook(InnerHook):
+    """``configure_callbacks``, the first hook of every run: where what is mixed is refused."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        trainer: Any = self.wrapper.trainer
+        data = trainer.datamodule
+        tree_of(self.wrapper).require(data, f"the datamodule {type(data).__name__}")
+        return super().__call__(*args, **kwargs)
 
 
 class TrainingStepHook(InnerHook):
@@ -184,7 +195,12 @@ class TrainingStepHook(InnerHook):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.wrapper.automatic_optimization:
             return super().__call__(*args, **kwargs)
-        return self.wrapper.run_around(lambda: InnerHook.__call__(self, *args, **kwargs), args)
+
+        def user() -> Any:
+            return InnerHook.__call__(self, *args, **kwargs)
+
+        driver = self.wrapper.manual_driver
+        return self.wrapper.run_around(user if driver is None else lambda: driver.step(user), args)
 
 
 class EvaluationStepHook(InnerHook):
@@ -205,10 +221,41 @@ class SchedulerStepHook(InnerHook):
         return super().__call__(scheduler, metric)
 
 
+class OptimizersHook(InnerHook):
+    """``configure_optimizers``: what a search that is driven by hand has to keep to itself."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        config = super().__call__(*args, **kwargs)
+        driver = self.wrapper.manual_driver
+        return config if driver is None else driver.configure_optimizers(config)
+
+
+class ClippingHook(InnerHook):
+    """``on_before_optimizer_step``: where a search that is driven by hand clips gradients."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().__call__(*args, **kwargs)
+        if self.wrapper.manual_driver is not None:
+            self.wrapper.manual_driver.clip(args[0])
+        return result
+
+
+class EpochEndHook(InnerHook):
+    """``on_train_epoch_end``: the last place for schedulers that monitor a metric."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        result = super().__call__(*args, **kwargs)
+        if self.wrapper.manual_driver is not None:
+            self.wrapper.manual_driver.after_epoch()
+        return result
+
+
 class BatchStartHook(InnerHook):
     """``on_train_batch_start``: where the batch begins if the loop could not be entered."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self.wrapper.manual_driver is not None:
+            self.wrapper.manual_driver.after_validation()
         answer = super().__call__(*args, **kwargs)
         if answer != -1:
             self.wrapper.run_before(*args)
@@ -216,9 +263,13 @@ class BatchStartHook(InnerHook):
 
 
 _SPECIAL: Final[dict[str, type[InnerHook]]] = {
+    "configure_callbacks": FirstHook,
     "configure_model": MutatingHook,
+    "configure_optimizers": OptimizersHook,
     "lr_scheduler_step": SchedulerStepHook,
+    "on_before_optimizer_step": ClippingHook,
     "on_train_batch_start": BatchStartHook,
+    "on_train_epoch_end": EpochEndHook,
     "predict_step": EvaluationStepHook,
     "setup": MutatingHook,
     "test_step": EvaluationStepHook,
@@ -234,9 +285,12 @@ def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
     hidden: if it is one that reports an event (``on_*``), both run; any other is left to it.
     """
     for name, (kind, _) in TREATMENT.items():
-        if kind != "delegate" or not hasattr(LightningModule, name):
+        if kind != "delegate" or not hasattr(type(wrapper), name):
             continue
-        if getattr(type(wrapper), name) is getattr(LightningModule, name):
+        if name.startswith("on_") or not _is_defined_by_strategy(type(wrapper), name):
             wrapper.__dict__[name] = _SPECIAL.get(name, InnerHook)(wrapper, name)
-        elif name.startswith("on_"):
-            wrapper.__dict__[name] = StrategyHook(wrapper, name)
+
+
+def _is_defined_by_strategy(cls: type, name: str) -> bool:
+    owner = next(base for base in cls.__mro__ if name in base.__dict__)
+    return owner.__module__.partition(".")[0] not in ("pytorch_lightning", "lightning")

@@ -22,11 +22,18 @@ from pytorch_lightning.trainer.connectors.logger_connector.result import _Result
 from torch import nn
 from torchmetrics import Metric, MetricCollection
 
+from .trees import tree_of
+
+
+def device_of(module: nn.Module) -> torch.device:
+    """Return where the parameters of ``module`` are; the CPU if it has none."""
+    return next((p.device for p in module.parameters()), torch.device("cpu"))
+
 
 @contextmanager
 def isolated_rng(module: nn.Module, seed: int | None = None) -> Iterator[None]:
     """Restore all global generators on leaving; draw from ``seed`` inside if it is given."""
-    device = next((p.device for p in module.parameters()), torch.device("cpu"))
+    device = device_of(module)
     devices = [device] if device.type != "cpu" else []
     numpy = sys.modules.get("numpy")
     python_state = random.getstate()
@@ -133,7 +140,7 @@ def discarded_logs(module: LightningModule, batch: object) -> Iterator[None]:
     loop: Any = trainer.fit_loop.epoch_loop if trainer.training else trainer._active_loop
     connector = trainer._logger_connector
     saved = loop._results, connector._current_fx, module._current_fx_name
-    scratch = _ResultCollection(training=True)
+    scratch = tree_of(trainer).own(_ResultCollection)(training=True)
     scratch.batch = batch
     loop._results = scratch
     module._current_fx_name = "training_step"

@@ -21,6 +21,7 @@ import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -53,6 +54,8 @@ from .isolation import (
     isolated_metrics,
     isolated_rng,
 )
+from .manual import ManualDriver
+from .trees import Tree, is_lightning_module, tree_of
 
 if TYPE_CHECKING:
     from .evaluation import Ranking
@@ -62,10 +65,12 @@ CHECKPOINT_SCHEMA = "oneshot.search/1"
 
 
 class _MutatedWhenBuilt(ABCMeta):
-    """Mutates a search after its whole constructor ran: strategies may set themselves up first."""
+    """Builds a search in the tree of its model, and mutates it after its whole constructor ran."""
 
     def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        search = super().__call__(*args, **kwargs)
+        model = args[0] if args else kwargs.get("model")
+        own: Any = tree_of(model).rebased(cls)
+        search = ABCMeta.__call__(own, *args, **kwargs)
         search.mutate()
         search.complete()
         return search
@@ -116,10 +121,10 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         seed: int | None = None,
         registry: Registry | None = None,
     ) -> None:
-        if not isinstance(model, LightningModule) or isinstance(model, BaseOneShotLightningModule):
+        if not is_lightning_module(model) or isinstance(model, BaseOneShotLightningModule):
             raise StrategyError(
                 f"{type(self).__name__} got a {type(model).__name__}.\n"
-                "  expected: a pytorch_lightning.LightningModule that is not a search itself\n"
+                "  expected: a LightningModule that is not a search itself\n"
                 "  fix: write a LightningModule around your network; its training_step trains "
                 "the supernet"
             )
@@ -143,6 +148,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self._advance: Callable[[], Any] | None = None
         self._outputs: Any = None
         self._inside_loop = False
+        self._manual: ManualDriver | None = None
         self.train_dataloader_of_fit: Any = None
         install_hooks(self)
 
@@ -201,7 +207,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             d.spec.size > 1 and list(d.parameters()) for d in self.decisions
         )
         own_loss = type(self).architecture_loss is not BaseOneShotLightningModule.architecture_loss
-        if learns and not own_loss and not self.automatic_optimization:
+        if learns and not own_loss and not self.model.automatic_optimization:
             raise StrategyError(
                 f"{type(self.model).__name__} optimizes manually; its training_step cannot be run "
                 "for its loss alone.\n"
@@ -213,7 +219,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         samples = any(not d.superposes and d.spec.size > 1 for d in self.decisions)
         if (
             samples
-            and isinstance(strategy, DDPStrategy)
+            and isinstance(strategy, tree_of(strategy).own(DDPStrategy))
             and not strategy._ddp_kwargs.get("find_unused_parameters")
         ):
             raise StrategyError(
@@ -231,6 +237,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         """
         if all(module in self._walked for module in self.model.modules()):
             return
+        for path, part in self.model.named_modules():
+            name = type(part).__name__
+            tree_of(self).require(part, f"the module {path!r} ({name})" if path else name)
         events = self.registry.hook
         options = self.mutate_kwargs()
         events.oneshot_before_mutation(model=self.model, mutate_kwargs=options)
@@ -473,9 +482,72 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self.__dict__.update(_advance=advance, _outputs=default)
         try:
             self.search_step(arguments[0] if arguments else None, batch_idx)
+            if self._manual is not None:
+                self._manual.advance_lr_schedulers()
             return self._outputs
         finally:
             self.__dict__.update(_advance=None, _outputs=None)
+
+    def drive_manually(
+        self,
+        *,
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> BaseOneShotLightningModule:
+        """Train the weights from ``training_step``, under Lightning's manual optimization.
+
+        For what must own the whole batch without touching Lightning's loop. Training is then
+        not exactly that of the bare module; :mod:`oneshot_core.lightning.manual` says where.
+        To be called before the fit.
+
+        Args:
+            accumulate_grad_batches: instead of the Trainer's, which refuses it here.
+            gradient_clip_val: instead of the Trainer's.
+            gradient_clip_algorithm: ``"norm"`` (default) or ``"value"``.
+
+        Returns:
+            The search itself.
+
+        Raises:
+            StrategyError: an argument is out of range.
+        """
+        self._manual = ManualDriver(
+            self, accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm
+        )
+        return self
+
+    def advance_lr_schedulers(self) -> None:
+        """Step the schedulers that are due after this batch; once, however often it is called.
+
+        For a search that is driven by hand and wants it at some place of :meth:`search_step`;
+        it is done after that otherwise.
+
+        Raises:
+            StrategyError: Lightning itself steps them.
+        """
+        if self._manual is None:
+            raise StrategyError(
+                f"advance_lr_schedulers() was called on {type(self).__name__}, whose schedulers "
+                "Lightning steps.\n"
+                "  expected: a search that is driven by hand\n"
+                "  fix: leave the call out, or call drive_manually() before the fit"
+            )
+        self._manual.advance_lr_schedulers()
+
+    @property
+    def manual_driver(self) -> ManualDriver | None:
+        """What trains the weights after :meth:`drive_manually`, else None."""
+        return self._manual
+
+    @property
+    def automatic_optimization(self) -> bool:
+        """Whether Lightning's loop trains the weights: as ``model`` says, unless driven by hand."""
+        return self._manual is None and self.model.automatic_optimization
+
+    @automatic_optimization.setter
+    def automatic_optimization(self, automatic_optimization: bool) -> None:
+        self.model.automatic_optimization = automatic_optimization
 
     def run_before(self, batch: Any, batch_idx: int) -> None:
         """Run :meth:`search_step` before a weight step that Lightning does by itself.
@@ -504,6 +576,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "oneshot: this Lightning's training loop is not as expected; the search runs in "
                 "on_train_batch_start instead."
             )
+        if self._manual is not None:
+            self._manual.start(partial(_scheduler_config, tree_of(self.trainer)))
         self._append_architecture_optimizers()
         for name in ("optimizers", "lr_schedulers"):
             self.model.__dict__[name] = _UsersOnly(self, name)
@@ -514,6 +588,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         for name in ("optimizers", "lr_schedulers"):
             self.model.__dict__.pop(name, None)
         remove_engine(self.trainer)
+        if self._manual is not None:
+            self._manual.stop()
         self._inside_loop = False
         self.model.on_fit_end()
 
@@ -523,7 +599,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         trainer = self.trainer
         self._architecture_optimizers = list(plan.optimizers)
         self._architecture_schedulers = [
-            _scheduler_config(options, source) for options in plan.schedulers
+            _scheduler_config(tree_of(trainer), options, source) for options in plan.schedulers
         ]
         if plan.optimizers:
             trainer.optimizers = [*trainer.optimizers, *plan.optimizers]
@@ -729,7 +805,7 @@ def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
         yield target.mutate if record.kind == "supernet" else target
 
 
-def _scheduler_config(options: Mapping[str, Any], source: str) -> LRSchedulerConfig:
+def _scheduler_config(tree: Tree, options: Mapping[str, Any], source: str) -> LRSchedulerConfig:
     unknown = options.keys() - set(LRSchedulerConfig.__dataclass_fields__)
     if unknown:
         raise OptimizerConfigError(
@@ -737,7 +813,7 @@ def _scheduler_config(options: Mapping[str, Any], source: str) -> LRSchedulerCon
             f"  expected: {sorted(LRSchedulerConfig.__dataclass_fields__)}\n"
             "  fix: remove or rename them"
         )
-    config = LRSchedulerConfig(**options)
+    config = tree.own(LRSchedulerConfig)(**options)
     plateau = isinstance(config.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
     config.reduce_on_plateau = config.reduce_on_plateau or plateau
     if config.reduce_on_plateau and config.monitor is None:

@@ -10,14 +10,13 @@ user's module or not at all.
 from __future__ import annotations
 
 import copyreg
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
 from typing import Any, Final, TypeVar
 
-from pytorch_lightning import LightningModule, Trainer
-from torch import nn
+from pytorch_lightning import LightningModule
 
 from ..errors import StrategyError
 
@@ -37,9 +36,13 @@ class Tree:
 
     prefix: str
 
+    def holds(self, cls: type) -> bool:
+        """Say whether ``cls`` is defined in this tree."""
+        return f"{cls.__module__}.".startswith(f"{self}.")
+
     def own(self, thing: T) -> T:
-        """Return this tree's class or function of the place of ``thing`` in ``pytorch_lightning``."""
-        if self is HOME:
+        """Return this tree's twin of a class or function of ``pytorch_lightning``."""
+        if self == HOME:
             return thing
         there: Any = thing
         path = self.prefix + there.__module__.removeprefix(HOME.prefix)
@@ -54,29 +57,42 @@ class Tree:
         place of the others: ``super()`` leads to them, ``isinstance`` sees them, and a Trainer of
         this tree takes it for its own. Instances can be copied and pickled.
         """
-        return cls if self is HOME else _rebased(cls, self)
+        return cls if self == HOME or self in _trees_in(cls) else _rebased(cls, self)
+
+    def require(self, thing: object, name: str) -> None:
+        """Check that ``thing``, called ``name`` in the message, is not of the other tree.
+
+        Raises:
+            StrategyError: it is.
+        """
+        theirs = next((tree for tree in _trees_in(type(thing)) if tree != self), None)
+        if theirs is not None:
+            raise StrategyError(
+                f"{name} is of {theirs}, the search of {self}.\n"
+                f"  expected: one Lightning everywhere, here {self}\n"
+                f"  fix: take {type(thing).__name__}, or what it derives from, from {self}"
+            )
+
+    def __str__(self) -> str:
+        return self.prefix
 
 
 HOME: Final = Tree("pytorch_lightning")
 TREES: Final = (HOME, Tree("lightning.pytorch"))
 
 
-def tree_of(thing: object) -> Tree | None:
-    """Return the tree that the class of ``thing`` derives from; None if from neither."""
-    return next(_trees_in(type(thing)), None)
+def tree_of(thing: object) -> Tree:
+    """Return the tree that the class of ``thing`` derives from; ``pytorch_lightning`` if none."""
+    return next(_trees_in(type(thing)), HOME)
 
 
-def tree_of_module(thing: object) -> Tree | None:
-    """Return the tree whose LightningModule ``thing`` is; None if it is none."""
-    tree = tree_of(thing)
-    return tree if tree is not None and isinstance(thing, tree.own(LightningModule)) else None
+def is_lightning_module(thing: object) -> bool:
+    """Say whether ``thing`` is a LightningModule, of whichever tree."""
+    return isinstance(thing, tree_of(thing).own(LightningModule))
 
 
 def _trees_in(cls: type) -> Iterator[Tree]:
-    for base in cls.__mro__:
-        for tree in TREES:
-            if f"{base.__module__}.".startswith(f"{tree.prefix}."):
-                yield tree
+    return (tree for base in cls.__mro__ for tree in TREES if tree.holds(base))
 
 
 class _Rebased(type):
@@ -88,8 +104,8 @@ class _Rebased(type):
 
 @cache
 def _rebased(cls: Any, tree: Tree) -> Any:
-    base = next(base for base in cls.__mro__ if HOME in _trees_in(base))
-    meta: Any = type(cls.__name__, (_Rebased, type(cls)), {})
+    base = next(base for base in cls.__mro__ if HOME.holds(base))
+    meta: Any = type(_Rebased.__name__, (_Rebased, type(cls)), {})
 
     def reduce(self: Any, protocol: Any) -> Any:
         # The class cannot be found by its name: rather than it, pickle how it is made.

@@ -70,6 +70,10 @@ def test_every_member_of_the_installed_lightning_is_in_the_table(name: str) -> N
     assert name in TREATMENT
 
 
+@pytest.mark.skipif(
+    not hasattr(LightningModule, "to_tensorrt"),
+    reason="this Lightning is older than the table; what came later is not in it",
+)
 def test_the_table_names_nothing_that_never_was() -> None:
     """Old names may stay for older releases; only these are gone from the newest."""
     gone = {name for name in TREATMENT if not hasattr(LightningModule, name)}
@@ -234,7 +238,7 @@ def test_wrapper_owned_member_is_not_hidden_by_an_instance_attribute(name: str) 
     search = oneshot.search(Net())
 
     assert name not in vars(search)
-    assert getattr(type(search), name) is not getattr(LightningModule, name)
+    assert getattr(type(search), name) is not getattr(LightningModule, name, None)
 
 
 def test_wrapper_owned_hooks_really_run(
@@ -422,6 +426,7 @@ def test_onnx_and_torchscript_export_the_users_module(
 ) -> None:
     search = oneshot.search(Net())
     for name in ("to_onnx", "to_torchscript", "to_tensorrt"):
-        monkeypatch.setattr(type(search.model), name, lambda self, *args: (self, *args))
+        export = lambda self, *args: (self, *args)  # noqa: E731
+        monkeypatch.setattr(type(search.model), name, export, raising=False)  # none in older ones
 
         assert getattr(search, name)("file") == (search.model, "file")

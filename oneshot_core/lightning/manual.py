@@ -1,0 +1,286 @@
+"""Train the weights from inside ``training_step``: the driver that uses public hooks only.
+
+The other drivers let Lightning's automatic optimization train the weights. This one, which a
+user asks for with :meth:`drive_manually
+<oneshot_core.lightning.module.BaseOneShotLightningModule.drive_manually>`, tells Lightning that
+optimization is manual and does by itself what is then left out: accumulation, clipping after
+unscaling, hooks around the step, schedulers with interval, frequency, monitor and plateau.
+
+What cannot be the same under manual optimization, whoever does it: ``global_step`` is counted
+inside ``optimizer_step`` instead of after it; schedulers that monitor a metric are stepped before
+the next batch, or before checkpoint callbacks at the end of an epoch; loggers get a row for
+every batch while gradients accumulate; progress is kept under another name in checkpoints, so
+they do not resume an automatic fit. What would be wrong is refused: several optimizers, several
+processes, weight averaging by callback.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from ..errors import StrategyError
+from ..optimizers import OptimizerPlan
+from .isolation import device_of
+
+if TYPE_CHECKING:
+    from .module import BaseOneShotLightningModule
+
+UNSUPPORTED_CALLBACKS = ("StochasticWeightAveraging", "GradientAccumulationScheduler")
+
+
+class ManualDriver:
+    """Weight steps of one search by hand.
+
+    Args:
+        search: whose user's module is trained.
+        accumulate_grad_batches: batches whose gradients are summed up for one step.
+        gradient_clip_val: as of the Trainer, which does not take it under manual optimization.
+        gradient_clip_algorithm: ``"norm"`` or ``"value"``.
+    """
+
+    def __init__(
+        self,
+        search: BaseOneShotLightningModule,
+        accumulate_grad_batches: int,
+        gradient_clip_val: float | None,
+        gradient_clip_algorithm: str | None,
+    ) -> None:
+        if accumulate_grad_batches < 1 or gradient_clip_algorithm not in (None, "norm", "value"):
+            raise StrategyError(
+                f"drive_manually got accumulate_grad_batches={accumulate_grad_batches}, "
+                f"gradient_clip_algorithm={gradient_clip_algorithm!r}.\n"
+                "  expected: 1 or more batches, and 'norm', 'value' or None\n"
+                "  fix: correct them"
+            )
+        self.search = search
+        self.accumulate_grad_batches = accumulate_grad_batches
+        self.gradient_clip_val = gradient_clip_val
+        self.gradient_clip_algorithm = gradient_clip_algorithm
+        self._plan = OptimizerPlan((), ())
+        self._advanced: tuple[int, int] | None = None
+        self._due: int | None = None
+        """Batch after which schedulers that monitor a metric wait for the validation."""
+
+    # --- set-up -----------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Tell the Trainer how many batches make a step, for whoever counts steps ahead."""
+        if self.search.trainer.state.fn == "fit":
+            self.search.trainer.accumulate_grad_batches = self.accumulate_grad_batches
+
+    def configure_optimizers(self, config: Any) -> Any:
+        """Return the user's configuration without what Lightning drops under manual optimization.
+
+        Raises:
+            OptimizerConfigError: it is none of Lightning's shapes.
+        """
+        if config is None:
+            return None
+        source = f"configure_optimizers of {type(self.search.model).__name__}"
+        self._plan = OptimizerPlan.parse(config, source=source)
+        kept = [
+            {k: v for k, v in s.items() if k in ("scheduler", "interval", "frequency", "name")}
+            for s in self._plan.schedulers
+        ]
+        return list(self._plan.optimizers), kept
+
+    def start(self, scheduler_config: Callable[[Mapping[str, Any], str], Any]) -> None:
+        """Check what the fit needs, and put back what the schedulers were configured with.
+
+        Raises:
+            StrategyError: this driver cannot do what the fit needs.
+            OptimizerConfigError: a scheduler is configured wrongly.
+        """
+        self._check()
+        source = f"configure_optimizers of {type(self.search.model).__name__}"
+        configs = self.search.trainer.lr_scheduler_configs
+        for index, options in enumerate(self._plan.schedulers):
+            configs[index] = scheduler_config(options, source)
+
+    def stop(self) -> None:
+        """Give the Trainer back its own setting."""
+        self.search.trainer.accumulate_grad_batches = 1
+
+    def _check(self) -> None:
+        search, trainer = self.search, self.search.trainer
+        name = type(search.model).__name__
+        callbacks = [type(callback).__name__ for callback in trainer.callbacks]  # type: ignore[attr-defined]
+        wrong = [c for c in callbacks if c in UNSUPPORTED_CALLBACKS]
+        if not search.model.automatic_optimization:
+            what = f"{name} optimizes manually by itself"
+        elif len(self._plan.optimizers) > 1:
+            what = f"{name} has {len(self._plan.optimizers)} optimizers"
+        elif trainer.world_size > 1:
+            what = f"there are {trainer.world_size} processes"
+        elif wrong:
+            what = f"the callback {wrong[0]} needs automatic optimization"
+        else:
+            return
+        raise StrategyError(
+            f"the manual driver cannot train: {what}.\n"
+            "  expected: automatic optimization, one optimizer, one process\n"
+            "  fix: leave drive_manually() out; the default driver can do this"
+        )
+
+    # --- one batch --------------------------------------------------------------------------
+
+    def step(self, training_step: Callable[[], Any]) -> Any:
+        """Do with one batch what Lightning's automatic optimization does.
+
+        Args:
+            training_step: the user's, with its arguments.
+
+        Returns:
+            What ``on_train_batch_end`` gets: a dict with the loss, or None.
+        """
+        search, trainer = self.search, self.search.trainer
+        batch_idx = int(trainer.fit_loop.epoch_loop.batch_idx)
+        optimizer = search.model.optimizers()
+        outputs: dict[str, Any] = {}
+
+        def closure() -> Tensor | None:
+            with self._inside("training_step"), trainer.precision_plugin.train_step_context():
+                loss = self._read(training_step(), outputs)
+            if optimizer and batch_idx % self.accumulate_grad_batches == 0:
+                self._zero_grad(batch_idx, optimizer)
+            if loss is not None:
+                search.manual_backward(loss)
+            return loss
+
+        with self._outside_autocast():
+            if not optimizer or not self._is_step(batch_idx):
+                closure()
+            else:
+                self._optimizer_step(batch_idx, optimizer, closure)
+        return outputs or None
+
+    def _optimizer_step(
+        self, batch_idx: int, optimizer: Any, closure: Callable[[], Tensor | None]
+    ) -> None:
+        trainer = self.search.trainer
+        if getattr(trainer.precision_plugin, "scaler", None) is not None:
+            # A scaler that has seen no gradient cannot step; automatic optimization skips it, too.
+            loss = closure()
+            if loss is None:
+                return
+            evaluated = loss
+
+            def closure() -> Tensor | None:
+                return evaluated
+
+        with self._inside("optimizer_step"):
+            self.search.model.optimizer_step(trainer.current_epoch, batch_idx, optimizer, closure)
+
+    def _zero_grad(self, batch_idx: int, optimizer: Any) -> None:
+        search, trainer = self.search, self.search.trainer
+        raw = optimizer.optimizer
+        with self._inside("on_before_zero_grad"):
+            for callback in trainer.callbacks:  # type: ignore[attr-defined]
+                callback.on_before_zero_grad(trainer, search, raw)
+            search.on_before_zero_grad(raw)
+        with self._inside("optimizer_zero_grad"):
+            search.model.optimizer_zero_grad(trainer.current_epoch, batch_idx, raw)
+
+    def clip(self, optimizer: Any) -> None:
+        """Clip gradients, which are unscaled by now."""
+        with self._inside("configure_gradient_clipping"):
+            self.search.model.configure_gradient_clipping(
+                optimizer,
+                gradient_clip_val=self.gradient_clip_val,
+                gradient_clip_algorithm=self.gradient_clip_algorithm,
+            )
+
+    def _read(self, output: Any, outputs: dict[str, Any]) -> Tensor | None:
+        """Return the loss to differentiate; note in ``outputs`` what callbacks get."""
+        outputs.clear()
+        if output is None:
+            return None
+        loss = output.get("loss") if isinstance(output, Mapping) else output
+        if not isinstance(loss, Tensor):
+            raise StrategyError(
+                f"training_step of {type(self.search.model).__name__} returned "
+                f"{type(output).__name__} without a loss.\n"
+                "  expected: a loss tensor, a dict with 'loss', or None\n"
+                "  fix: return the loss"
+            )
+        loss = loss / self.accumulate_grad_batches
+        outputs.update(output if isinstance(output, Mapping) else {})
+        outputs["loss"] = loss.detach().clone()
+        return loss
+
+    def _is_step(self, batch_idx: int) -> bool:
+        return (batch_idx + 1) % self.accumulate_grad_batches == 0 or bool(
+            self.search.trainer.is_last_batch
+        )
+
+    # --- schedulers -------------------------------------------------------------------------
+
+    def advance_lr_schedulers(self) -> None:
+        """Step the schedulers that are due after this batch, if that was not done.
+
+        Those that monitor a metric wait for the validation.
+        """
+        trainer = self.search.trainer
+        batch_idx = int(trainer.fit_loop.epoch_loop.batch_idx)
+        if self._advanced == (trainer.current_epoch, batch_idx):
+            return
+        self._advanced = (trainer.current_epoch, batch_idx)
+        if self._is_step(batch_idx):
+            self._update("step", batch_idx, plateau=False)
+            self._due = batch_idx
+        if trainer.is_last_batch:
+            self._update("epoch", trainer.current_epoch, plateau=False)
+
+    def after_validation(self) -> None:
+        """Step the schedulers that monitor a metric and are due after a step."""
+        if self._due is not None:
+            due, self._due = self._due, None
+            self._update("step", due, plateau=True)
+
+    def after_epoch(self) -> None:
+        """Step the schedulers that monitor a metric and are due after an epoch."""
+        self.after_validation()
+        self._update("epoch", self.search.trainer.current_epoch, plateau=True)
+
+    def _update(self, interval: str, index: int, *, plateau: bool) -> None:
+        trainer = self.search.trainer
+        for config in trainer.lr_scheduler_configs:
+            if config.reduce_on_plateau is not plateau or config.interval != interval:
+                continue
+            if (index + 1) % config.frequency:
+                continue
+            metric = trainer.callback_metrics.get(config.monitor or "") if plateau else None
+            if plateau and metric is None:
+                if not config.strict:
+                    continue
+                raise StrategyError(
+                    f"ReduceLROnPlateau waits for the metric {config.monitor!r}, which was not "
+                    "logged.\n"
+                    f"  expected: one of {sorted(trainer.callback_metrics)}\n"
+                    "  fix: log it, or set strict=False in the scheduler's dict"
+                )
+            with self._inside("lr_scheduler_step"):
+                self.search.lr_scheduler_step(config.scheduler, metric)
+
+    # --- contexts ---------------------------------------------------------------------------
+
+    @contextmanager
+    def _inside(self, hook: str) -> Iterator[None]:
+        """Let ``self.log`` know in which hook it is called."""
+        before = self.search._current_fx_name
+        self.search._current_fx_name = hook
+        try:
+            yield
+        finally:
+            self.search._current_fx_name = before
+
+    @contextmanager
+    def _outside_autocast(self) -> Iterator[None]:
+        """Leave the autocast that surrounds a manual ``training_step``: backward is outside."""
+        with torch.autocast(device_of(self.search.model).type, enabled=False):
+            yield
