@@ -245,8 +245,8 @@ class EpochEndHook(InnerHook):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
-        if self.wrapper.manual_driver is not None:
-            self.wrapper.manual_driver.after_epoch()
+        if self.wrapper.scheduler_steps is not None:
+            self.wrapper.scheduler_steps.after_epoch()
         return result
 
 
@@ -254,8 +254,8 @@ class BatchStartHook(InnerHook):
     """``on_train_batch_start``: where the batch begins if the loop could not be entered."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.wrapper.manual_driver is not None:
-            self.wrapper.manual_driver.after_validation()
+        if self.wrapper.scheduler_steps is not None:
+            self.wrapper.scheduler_steps.after_validation()
         answer = super().__call__(*args, **kwargs)
         if answer != -1:
             self.wrapper.run_before(*args)

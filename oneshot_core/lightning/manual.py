@@ -33,7 +33,93 @@ if TYPE_CHECKING:
 UNSUPPORTED_CALLBACKS = ("StochasticWeightAveraging", "GradientAccumulationScheduler")
 
 
-class ManualDriver:
+class SchedulerSteps:
+    """Steps schedulers when Lightning would: under manual optimization it steps none.
+
+    Here those of the architecture, beside a user who steps their own.
+
+    Args:
+        search: whose schedulers are stepped.
+    """
+
+    accumulate_grad_batches = 1
+
+    def __init__(self, search: BaseOneShotLightningModule) -> None:
+        self.search = search
+        self._due: int | None = None
+        """Batch after which schedulers that monitor a metric wait for the validation."""
+        self._advanced: tuple[int, int] | None = None
+        """Epoch and batch after which schedulers were stepped last."""
+
+    def configs(self) -> list[Any]:
+        """Return what is stepped, as Lightning keeps it."""
+        configs = self.search.trainer.lr_scheduler_configs
+        return [c for c in configs if self.search.is_architecture_scheduler(c.scheduler)]
+
+    def advance_lr_schedulers(self) -> None:
+        """Step the schedulers that are due after this batch, if that was not done.
+
+        Those that monitor a metric wait for the validation.
+        """
+        trainer = self.search.trainer
+        batch_idx = int(trainer.fit_loop.epoch_loop.batch_idx)
+        if self._advanced == (trainer.current_epoch, batch_idx):
+            return
+        self._advanced = (trainer.current_epoch, batch_idx)
+        if self._is_step(batch_idx):
+            self._update("step", batch_idx, plateau=False)
+            self._due = batch_idx
+        if trainer.is_last_batch:
+            self._update("epoch", trainer.current_epoch, plateau=False)
+
+    def after_validation(self) -> None:
+        """Step the schedulers that monitor a metric and are due after a step."""
+        if self._due is not None:
+            due, self._due = self._due, None
+            self._update("step", due, plateau=True)
+
+    def after_epoch(self) -> None:
+        """Step the schedulers that monitor a metric and are due after an epoch."""
+        self.after_validation()
+        self._update("epoch", self.search.trainer.current_epoch, plateau=True)
+
+    def _update(self, interval: str, index: int, *, plateau: bool) -> None:
+        trainer = self.search.trainer
+        for config in self.configs():
+            if config.reduce_on_plateau is not plateau or config.interval != interval:
+                continue
+            if (index + 1) % config.frequency:
+                continue
+            metric = trainer.callback_metrics.get(config.monitor or "") if plateau else None
+            if plateau and metric is None:
+                if not config.strict:
+                    continue
+                raise StrategyError(
+                    f"ReduceLROnPlateau waits for the metric {config.monitor!r}, which was not "
+                    "logged.\n"
+                    f"  expected: one of {sorted(trainer.callback_metrics)}\n"
+                    "  fix: log it, or set strict=False in the scheduler's dict"
+                )
+            with self._inside("lr_scheduler_step"):
+                self.search.lr_scheduler_step(config.scheduler, metric)
+
+    def _is_step(self, batch_idx: int) -> bool:
+        return (batch_idx + 1) % self.accumulate_grad_batches == 0 or bool(
+            self.search.trainer.is_last_batch
+        )
+
+    @contextmanager
+    def _inside(self, hook: str) -> Iterator[None]:
+        """Let ``self.log`` know in which hook it is called."""
+        before = self.search._current_fx_name
+        self.search._current_fx_name = hook
+        try:
+            yield
+        finally:
+            self.search._current_fx_name = before
+
+
+class ManualDriver(SchedulerSteps):
     """Weight steps of one search by hand.
 
     Args:
@@ -57,14 +143,15 @@ class ManualDriver:
                 "  expected: 1 or more batches, and 'norm', 'value' or None\n"
                 "  fix: correct them"
             )
-        self.search = search
+        super().__init__(search)
         self.accumulate_grad_batches = accumulate_grad_batches
         self.gradient_clip_val = gradient_clip_val
         self.gradient_clip_algorithm = gradient_clip_algorithm
         self._plan = OptimizerPlan((), ())
-        self._advanced: tuple[int, int] | None = None
-        self._due: int | None = None
-        """Batch after which schedulers that monitor a metric wait for the validation."""
+
+    def configs(self) -> list[Any]:
+        """Return all schedulers: the user's are not stepped by the user."""
+        return list(self.search.trainer.lr_scheduler_configs)
 
     # --- set-up -----------------------------------------------------------------------------
 
@@ -213,71 +300,7 @@ class ManualDriver:
         outputs["loss"] = loss.detach().clone()
         return loss
 
-    def _is_step(self, batch_idx: int) -> bool:
-        return (batch_idx + 1) % self.accumulate_grad_batches == 0 or bool(
-            self.search.trainer.is_last_batch
-        )
-
-    # --- schedulers -------------------------------------------------------------------------
-
-    def advance_lr_schedulers(self) -> None:
-        """Step the schedulers that are due after this batch, if that was not done.
-
-        Those that monitor a metric wait for the validation.
-        """
-        trainer = self.search.trainer
-        batch_idx = int(trainer.fit_loop.epoch_loop.batch_idx)
-        if self._advanced == (trainer.current_epoch, batch_idx):
-            return
-        self._advanced = (trainer.current_epoch, batch_idx)
-        if self._is_step(batch_idx):
-            self._update("step", batch_idx, plateau=False)
-            self._due = batch_idx
-        if trainer.is_last_batch:
-            self._update("epoch", trainer.current_epoch, plateau=False)
-
-    def after_validation(self) -> None:
-        """Step the schedulers that monitor a metric and are due after a step."""
-        if self._due is not None:
-            due, self._due = self._due, None
-            self._update("step", due, plateau=True)
-
-    def after_epoch(self) -> None:
-        """Step the schedulers that monitor a metric and are due after an epoch."""
-        self.after_validation()
-        self._update("epoch", self.search.trainer.current_epoch, plateau=True)
-
-    def _update(self, interval: str, index: int, *, plateau: bool) -> None:
-        trainer = self.search.trainer
-        for config in trainer.lr_scheduler_configs:
-            if config.reduce_on_plateau is not plateau or config.interval != interval:
-                continue
-            if (index + 1) % config.frequency:
-                continue
-            metric = trainer.callback_metrics.get(config.monitor or "") if plateau else None
-            if plateau and metric is None:
-                if not config.strict:
-                    continue
-                raise StrategyError(
-                    f"ReduceLROnPlateau waits for the metric {config.monitor!r}, which was not "
-                    "logged.\n"
-                    f"  expected: one of {sorted(trainer.callback_metrics)}\n"
-                    "  fix: log it, or set strict=False in the scheduler's dict"
-                )
-            with self._inside("lr_scheduler_step"):
-                self.search.lr_scheduler_step(config.scheduler, metric)
-
     # --- contexts ---------------------------------------------------------------------------
-
-    @contextmanager
-    def _inside(self, hook: str) -> Iterator[None]:
-        """Let ``self.log`` know in which hook it is called."""
-        before = self.search._current_fx_name
-        self.search._current_fx_name = hook
-        try:
-            yield
-        finally:
-            self.search._current_fx_name = before
 
     @contextmanager
     def _outside_autocast(self) -> Iterator[None]:

@@ -54,7 +54,7 @@ from .isolation import (
     isolated_metrics,
     isolated_rng,
 )
-from .manual import ManualDriver
+from .manual import ManualDriver, SchedulerSteps
 from .trees import Tree, is_lightning_module, tree_of
 
 if TYPE_CHECKING:
@@ -149,6 +149,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self._outputs: Any = None
         self._inside_loop = False
         self._manual: ManualDriver | None = None
+        self._scheduler_steps: SchedulerSteps | None = None
         self.train_dataloader_of_fit: Any = None
         install_hooks(self)
 
@@ -217,11 +218,16 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             )
         strategy = self.trainer.strategy
         samples = any(not d.superposes and d.spec.size > 1 for d in self.decisions)
-        if (
-            samples
-            and isinstance(strategy, tree_of(strategy).own(DDPStrategy))
-            and not strategy._ddp_kwargs.get("find_unused_parameters")
-        ):
+        if not samples or not isinstance(strategy, tree_of(strategy).own(DDPStrategy)):
+            return
+        if strategy._ddp_kwargs.get("static_graph"):
+            raise StrategyError(
+                f"{type(self).__name__} trains another graph with each batch, which "
+                "static_graph=True rules out.\n"
+                "  expected: a DDP strategy without static_graph\n"
+                "  fix: Trainer(strategy='ddp_find_unused_parameters_true')"
+            )
+        if not strategy._ddp_kwargs.get("find_unused_parameters"):
             raise StrategyError(
                 f"{type(self).__name__} leaves candidates out of a batch, which DDP refuses.\n"
                 "  expected: a DDP strategy that looks for unused parameters\n"
@@ -482,8 +488,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self.__dict__.update(_advance=advance, _outputs=default)
         try:
             self.search_step(arguments[0] if arguments else None, batch_idx)
-            if self._manual is not None:
-                self._manual.advance_lr_schedulers()
+            if self._scheduler_steps is not None:
+                self._scheduler_steps.advance_lr_schedulers()
             return self._outputs
         finally:
             self.__dict__.update(_advance=None, _outputs=None)
@@ -541,6 +547,11 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         return self._manual
 
     @property
+    def scheduler_steps(self) -> SchedulerSteps | None:
+        """What steps schedulers in a fit whose optimization is manual, else None."""
+        return self._scheduler_steps
+
+    @property
     def automatic_optimization(self) -> bool:
         """Whether Lightning's loop trains the weights: as ``model`` says, unless driven by hand."""
         return self._manual is None and self.model.automatic_optimization
@@ -578,6 +589,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             )
         if self._manual is not None:
             self._manual.start(partial(_scheduler_config, tree_of(self.trainer)))
+        if not self.automatic_optimization:
+            self._scheduler_steps = self._manual or SchedulerSteps(self)
         self._append_architecture_optimizers()
         for name in ("optimizers", "lr_schedulers"):
             self.model.__dict__[name] = _UsersOnly(self, name)
@@ -590,6 +603,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         remove_engine(self.trainer)
         if self._manual is not None:
             self._manual.stop()
+        self._scheduler_steps = None
         self._inside_loop = False
         self.model.on_fit_end()
 

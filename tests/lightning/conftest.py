@@ -493,11 +493,18 @@ class Comparison:
     """The bench, for test files."""
 
     driver = Driver
+    bench = Bench
+    trainer = staticmethod(quiet_trainer)
+    learns_beside = LearnsBeside
     run = staticmethod(run_case)
     differences = staticmethod(differences)
 
 
 @pytest.fixture(scope="session")
 def comparison() -> Comparison:
-    """``driver``, ``run`` and ``differences``: train twice in different ways and compare all."""
+    """``driver``, ``run`` and ``differences``: train twice in different ways and compare all.
+
+    ``bench`` and ``trainer`` are the parts of a case; ``learns_beside`` is the strategy of the
+    driver ``"beside"``.
+    """
     return Comparison()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.strategies import DDPStrategy
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -107,6 +108,11 @@ fit("darts-rank0-data", darts(False), strategy="ddp")
 fit("bare", lambda model: model, choices=False, strategy="ddp")
 fit("wrapped", sample, choices=False, strategy="ddp")
 fit("refused", sample, strategy="ddp")
+fit("darts-static", darts(True), strategy=DDPStrategy(static_graph=True))
+fit(
+    "refused-static", sample,
+    strategy=DDPStrategy(static_graph=True, find_unused_parameters=True),
+)
 """
 
 
@@ -152,7 +158,14 @@ def same_parameters(a: dict[str, Any], b: dict[str, Any]) -> bool:
     return all(torch.equal(a["weights"][n], b["weights"][n]) for n in names)
 
 
-FITS = ["random", "random-accumulate", "darts-shards", "darts-rank0-data", "wrapped"]
+FITS = [
+    "random",
+    "random-accumulate",
+    "darts-shards",
+    "darts-rank0-data",
+    "darts-static",
+    "wrapped",
+]
 
 
 @pytest.mark.parametrize("name", FITS)
@@ -201,3 +214,18 @@ def test_sampling_without_a_search_for_unused_parameters_is_refused_before_train
         assert "ddp_find_unused_parameters_true" in result["error"]
         assert result["steps"] == 0
         assert result["paths"] == []
+
+
+def test_sampling_with_a_static_graph_is_refused_before_training(results: Any) -> None:
+    """DDP would take the first batch's path for that of all batches."""
+    for result in results["refused-static"]:
+        assert "static_graph=True" in result["error"]
+        assert "expected: a DDP strategy without static_graph" in result["error"]
+        assert result["steps"] == 0
+        assert result["paths"] == []
+
+
+def test_static_graph_trains_a_search_that_leaves_nothing_out_as_without_it(results: Any) -> None:
+    for static, dynamic in zip(results["darts-static"], results["darts-shards"], strict=True):
+        assert same_parameters(static, dynamic)
+        assert torch.equal(static["alphas"][0], dynamic["alphas"][0])

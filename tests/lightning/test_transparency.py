@@ -759,6 +759,61 @@ def learning_rate_finder(bench: Any) -> None:
     bench.note_state(trainer, module)
 
 
+class HasLimit(Net):
+    """Has no memory for a batch of more than eight."""
+
+    def loss(self, batch: Any) -> Tensor:
+        if len(batch[0]) > 8:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+        return super().loss(batch)
+
+
+class SizesBatches(HasLimit):
+    bench: Any
+    batch_size = 2
+
+    def train_dataloader(self) -> Any:
+        return self.bench.loader(batch_size=self.batch_size, drop_last=True)
+
+    def val_dataloader(self) -> Any:
+        return self.bench.loader(8, seed=1, shuffle=False)
+
+
+@case
+def batch_size_finder(bench: Any) -> None:
+    model = SizesBatches(bench.layer)
+    model.bench = bench
+    module = bench.wrap(model)
+    trainer = bench.trainer()
+    found = Tuner(trainer).scale_batch_size(module, init_val=4)
+    assert found == 8
+    bench.note("found", [found, module.batch_size, model.batch_size])
+    trainer.fit(module)
+    bench.note_state(trainer, module)
+
+
+class SizedData(Data):
+    def __init__(self, bench: Any) -> None:
+        super().__init__(bench)
+        self.batch_size = 2
+
+    def train_dataloader(self) -> Any:
+        return self.bench.loader(batch_size=self.batch_size, drop_last=True)
+
+
+@case
+def batch_size_finder_datamodule(bench: Any) -> None:
+    model = HasLimit(bench.layer)
+    module, data = bench.wrap(model), SizedData(bench)
+    trainer = bench.trainer()
+    options = {"mode": "binsearch", "init_val": 6, "max_trials": 2}
+    found = Tuner(trainer).scale_batch_size(module, datamodule=data, **options)
+    assert 6 <= found <= 8
+    bench.note("found", [found, data.batch_size])
+    trainer.fit(module, datamodule=data)
+    bench.note_state(trainer, module)
+
+
 @case
 def deep_copy(bench: Any) -> None:
     module = copy.deepcopy(bench.wrap(Net(bench.layer)))
