@@ -17,51 +17,41 @@ Nothing of a search enters the user's module except supernet modules in the plac
 from __future__ import annotations
 
 import os
-import warnings
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_info
-from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
-from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from .._registry import Registry, default_registry
-from ..architecture import Architecture, Patch, SpaceRecord
+from ..architecture import Architecture
 from ..decision import Decision, DecisionTable
-from ..errors import OptimizerConfigError, PluginLoadError, StrategyError
+from ..errors import StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
-from ..optimizers import OptimizerPlan
 from ..space.spec import Candidate, Choice, ParameterSpec
 from ..supernet import BaseSuperNetModule, supernet_modules
 from ..traversal import traverse_and_mutate_submodules
-from .batches import ArchitectureBatches, to_device
+from .appended import Appended, scheduler_config
+from .architecture_step import architecture_step, users_loss
+from .batches import ArchitectureBatches
+from .checkpoint import CHECKPOINT_KEY, load_search_state, search_state
 from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
-from .isolation import (
-    discarded_logs,
-    isolated_attributes,
-    isolated_buffers,
-    isolated_metrics,
-    isolated_rng,
-)
 from .manual import ManualDriver, SchedulerSteps
-from .trees import Tree, is_lightning_module, tree_of
+from .plugin_hooks import plugin_hooks
+from .trees import is_lightning_module, tree_of
 
 if TYPE_CHECKING:
     from .evaluation import Ranking
-
-CHECKPOINT_KEY = "oneshot"
-CHECKPOINT_SCHEMA = "oneshot.search/1"
 
 
 class _MutatedWhenBuilt(ABCMeta):
@@ -100,6 +90,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         seed: as given or found.
         registry: where plugins are looked up.
         ranking: the last result of :meth:`rank`, None before.
+        architecture_batches: what ``arch_dataloader`` yields, endlessly; None without one.
         train_dataloader_of_fit: what the last fit trained on, None before.
 
     Raises:
@@ -138,13 +129,12 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self._nas_modules: list[BaseSuperNetModule] = []
         self._walked: set[nn.Module] = set()
         self._space: ModelSpace | None = None
-        self._arch_batches = (
+        self.architecture_batches = (
             None
             if arch_dataloader is None
             else ArchitectureBatches(arch_dataloader, self.seed, model)
         )
-        self._architecture_optimizers: list[Optimizer] = []
-        self._architecture_schedulers: list[LRSchedulerConfig] = []
+        self._appended = Appended()
         self._advance: Callable[[], Any] | None = None
         self._outputs: Any = None
         self._inside_loop = False
@@ -204,7 +194,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Raises:
             StrategyError: naming what is missing and the fix.
         """
-        learns = self._arch_batches is not None and any(
+        learns = self.architecture_batches is not None and any(
             d.spec.size > 1 and list(d.parameters()) for d in self.decisions
         )
         own_loss = type(self).architecture_loss is not BaseOneShotLightningModule.architecture_loss
@@ -391,79 +381,16 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             StrategyError: there is no ``arch_dataloader``, or it is empty; or an architecture
                 optimizer holds weights.
         """
-        if self._arch_batches is None:
+        if self.architecture_batches is None:
             raise self.no_arch_dataloader()
-        optimizers = self.architecture_optimizers()
-        parameters = [p for p in self.decisions.parameters() if p.requires_grad]
-        if not parameters or not optimizers:
-            return None
-        self._require_no_weights(optimizers)
-        index = self._arch_batches.drawn
-        trainer = self.trainer
-        with ExitStack() as isolation:
-            batch = to_device(self._arch_batches.next(), self, trainer)
-            isolation.enter_context(
-                isolated_rng(self.model, (self.seed * 1_000_003 + index) % 2**63)
-            )
-            isolation.enter_context(isolated_buffers(self.model))
-            isolation.enter_context(isolated_metrics(self.model))
-            isolation.enter_context(isolated_attributes(self.model))
-            isolation.enter_context(discarded_logs(self.model, batch))
-            with trainer.precision_plugin.train_step_context():
-                loss = self.architecture_loss(batch, index)
-            if loss is None:
-                return None
-            scale = self._loss_scale()
-            gradients = torch.autograd.grad(loss * scale, parameters, allow_unused=True)
-        for parameter, gradient in zip(parameters, gradients, strict=True):
-            if gradient is None:
-                parameter.grad = None
-                continue
-            gradient = trainer.strategy.reduce(gradient, reduce_op="mean")
-            parameter.grad = cast(Tensor, gradient).div_(scale)
-        if scale == 1 or all(p.grad is None or p.grad.isfinite().all() for p in parameters):
-            for optimizer in optimizers:
-                optimizer.step()
-        for parameter in parameters:
-            parameter.grad = None
-        return loss.detach()
-
-    def _require_no_weights(self, optimizers: Iterable[Optimizer]) -> None:
-        weights = set(self.model.parameters())
-        groups = [group for optimizer in optimizers for group in optimizer.param_groups]
-        if any(parameter in weights for group in groups for parameter in group["params"]):
-            raise StrategyError(
-                f"an architecture optimizer holds weights of {type(self.model).__name__}.\n"
-                "  expected: architecture parameters only\n"
-                "  fix: if a callback added them to every optimizer, as BaseFinetuning does, let "
-                "it leave out those for which pl_module.is_architecture_optimizer(optimizer)"
-            )
+        return architecture_step(self, self.architecture_batches)
 
     def architecture_loss(self, batch: Any, batch_idx: int) -> Tensor | None:
         """Return the loss whose gradient trains the architecture: the user's training loss.
 
         Override it to add to it. None skips the batch.
         """
-        hook = self.model.training_step
-        if is_param_in_hook_signature(hook, "dataloader_iter", explicit=True):
-            output = hook(iter([(batch, batch_idx, 0)]))
-        elif is_param_in_hook_signature(hook, "batch_idx", min_args=2):
-            output = hook(batch, batch_idx)
-        else:
-            output = hook(batch)
-        loss = output.get("loss") if isinstance(output, Mapping) else output
-        if loss is not None and not isinstance(loss, Tensor):
-            raise StrategyError(
-                f"training_step of {type(self.model).__name__} returned {type(output).__name__}.\n"
-                "  expected: a loss tensor, a dict with 'loss', or None\n"
-                "  fix: return the loss; its gradient trains the architecture"
-            )
-        return loss
-
-    def _loss_scale(self) -> float:
-        # float16 gradients vanish without a scale. The user's scaler is read, never updated.
-        scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-        return 1.0 if scaler is None else float(scaler.get_scale())
+        return users_loss(self.model, batch, batch_idx)
 
     def no_arch_dataloader(self) -> StrategyError:
         return StrategyError(
@@ -588,18 +515,20 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "on_train_batch_start instead."
             )
         if self._manual is not None:
-            self._manual.start(partial(_scheduler_config, tree_of(self.trainer)))
+            self._manual.start(partial(scheduler_config, tree_of(self.trainer)))
         if not self.automatic_optimization:
             self._scheduler_steps = self._manual or SchedulerSteps(self)
-        self._append_architecture_optimizers()
-        for name in ("optimizers", "lr_schedulers"):
-            self.model.__dict__[name] = _UsersOnly(self, name)
+        self._appended.append(
+            self.configure_architecture_optimizers(),
+            self.trainer,
+            f"configure_architecture_optimizers of {type(self).__name__}",
+        )
+        self._appended.hide_from(self.model)
 
     def on_fit_end(self) -> None:
         """End the user's fit and give back what was entered."""
         self.train_dataloader_of_fit = self.trainer.train_dataloader
-        for name in ("optimizers", "lr_schedulers"):
-            self.model.__dict__.pop(name, None)
+        self._appended.unhide(self.model)
         remove_engine(self.trainer)
         if self._manual is not None:
             self._manual.stop()
@@ -607,30 +536,17 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self._inside_loop = False
         self.model.on_fit_end()
 
-    def _append_architecture_optimizers(self) -> None:
-        source = f"configure_architecture_optimizers of {type(self).__name__}"
-        plan = OptimizerPlan.parse(self.configure_architecture_optimizers(), source=source)
-        trainer = self.trainer
-        self._architecture_optimizers = list(plan.optimizers)
-        self._architecture_schedulers = [
-            _scheduler_config(tree_of(trainer), options, source) for options in plan.schedulers
-        ]
-        if plan.optimizers:
-            trainer.optimizers = [*trainer.optimizers, *plan.optimizers]
-        trainer.lr_scheduler_configs.extend(self._architecture_schedulers)
-
     def architecture_optimizers(self) -> list[Optimizer]:
         """Return the optimizers of the architecture parameters; empty before a fit."""
-        return list(self._architecture_optimizers)
+        return list(self._appended.optimizers)
 
     def is_architecture_scheduler(self, scheduler: object) -> bool:
         """Say whether ``scheduler`` is one of the strategy's, not the user's."""
-        return any(config.scheduler is scheduler for config in self._architecture_schedulers)
+        return self._appended.holds_scheduler(scheduler)
 
     def is_architecture_optimizer(self, optimizer: object) -> bool:
         """Say whether ``optimizer``, or what Lightning wrapped in it, is the strategy's."""
-        raw = getattr(optimizer, "optimizer", optimizer)
-        return any(own is raw for own in self._architecture_optimizers)
+        return self._appended.holds_optimizer(optimizer)
 
     @property
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
@@ -644,15 +560,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the user's module save, then add the state of the search as one entry."""
         self.model.on_save_checkpoint(checkpoint)
-        checkpoint[CHECKPOINT_KEY] = {
-            "schema": CHECKPOINT_SCHEMA,
-            "strategy": type(self).__name__,
-            "seed": self.seed,
-            "space": {"fingerprint": self.space.fingerprint, "parameters": self.space.describe()},
-            "decisions": {d.spec.label: d.state_dict() for d in self.decisions},
-            "architecture_batches": self._arch_batches.drawn if self._arch_batches else 0,
-            "state": self.strategy_state(),
-        }
+        checkpoint[CHECKPOINT_KEY] = search_state(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the state of the search, if there is one, then let the user's module load.
@@ -666,30 +574,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         """
         saved = checkpoint.get(CHECKPOINT_KEY)
         if saved is not None:
-            self._load_search(saved)
+            load_search_state(self, saved)
         self.model.on_load_checkpoint(checkpoint)
-
-    def _load_search(self, saved: Mapping[str, Any]) -> None:
-        expected = (CHECKPOINT_SCHEMA, type(self).__name__)
-        if (saved.get("schema"), saved.get("strategy")) != expected:
-            raise StrategyError(
-                f"the checkpoint holds a search of {saved.get('strategy')!r}, "
-                f"schema {saved.get('schema')!r}.\n"
-                f"  expected: {expected[1]!r}, schema {expected[0]!r}\n"
-                "  fix: go on with the strategy and version that wrote it, or load its "
-                "state_dict alone"
-            )
-        space = saved["space"]
-        SpaceRecord(space["fingerprint"], space["parameters"]).require(
-            self.space, what="the checkpoint"
-        )
-        self.seed = saved["seed"]
-        for decision in self.decisions:
-            decision.load_state_dict(saved["decisions"][decision.spec.label])
-        if self._arch_batches is not None:
-            self._arch_batches.seed = self.seed
-            self._arch_batches.rewind(saved["architecture_batches"])
-        self.load_strategy_state(saved["state"])
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -770,70 +656,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         return {
             **super().__getstate__(),
             "train_dataloader_of_fit": None,
-            "_architecture_optimizers": [],
-            "_architecture_schedulers": [],
             "registry": None,
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.__dict__["registry"] = default_registry()
-
-
-class _UsersOnly(Patch):
-    """``optimizers`` or ``lr_schedulers`` of the user's module, without the strategy's."""
-
-    def __init__(self, search: BaseOneShotLightningModule, name: str) -> None:
-        self.search = search
-        self.name = name
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        model = self.search.model
-        found = getattr(type(model), self.name)(model, *args, **kwargs)
-        if not isinstance(found, list):
-            return None if self._is_ours(found) else found
-        users = [item for item in found if not self._is_ours(item)]
-        if len(users) == 1:
-            return users[0]
-        return users if users or self.name == "optimizers" else None
-
-    def _is_ours(self, item: object) -> bool:
-        return self.search.is_architecture_optimizer(item) or self.search.is_architecture_scheduler(
-            item
-        )
-
-
-def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
-    """Yield the installed mutation hooks in their order; a broken one is left out.
-
-    Warns:
-        RuntimeWarning: a plugin cannot be loaded. A choice that only it would have handled is
-            refused by the walk.
-    """
-    for record in registry.ordered("mutation_hook", "supernet"):
-        try:
-            target: Any = registry.load(record.id)
-        except PluginLoadError as error:
-            warnings.warn(str(error), RuntimeWarning, stacklevel=2)
-            continue
-        yield target.mutate if record.kind == "supernet" else target
-
-
-def _scheduler_config(tree: Tree, options: Mapping[str, Any], source: str) -> LRSchedulerConfig:
-    unknown = options.keys() - set(LRSchedulerConfig.__dataclass_fields__)
-    if unknown:
-        raise OptimizerConfigError(
-            f"{source} returned a scheduler with the keys {sorted(unknown)}.\n"
-            f"  expected: {sorted(LRSchedulerConfig.__dataclass_fields__)}\n"
-            "  fix: remove or rename them"
-        )
-    config = tree.own(LRSchedulerConfig)(**options)
-    plateau = isinstance(config.scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau)
-    config.reduce_on_plateau = config.reduce_on_plateau or plateau
-    if config.reduce_on_plateau and config.monitor is None:
-        raise OptimizerConfigError(
-            f"{source} returned a ReduceLROnPlateau without a metric.\n"
-            "  expected: {'scheduler': ..., 'monitor': 'val_loss'}\n"
-            "  fix: name the metric"
-        )
-    return config

@@ -79,7 +79,6 @@ def _run(args: argparse.Namespace) -> int:
     out: Path = args.out
     checkpoint = out / "search.ckpt"
     seed, strategy, epochs = _settings(args, checkpoint)
-    out.mkdir(parents=True, exist_ok=True)
     interrupt = Interrupt()
     experiment = Experiment(
         seed=seed, strategy=strategy, epochs=epochs, checkpoint=checkpoint, interrupt=interrupt
@@ -92,6 +91,7 @@ def _run(args: argparse.Namespace) -> int:
     )
     try:
         with interrupt.listening():
+            out.mkdir(parents=True, exist_ok=True)
             _report(experiment, out, console, resume=args.resume)
     except Interrupted:
         console.print(

@@ -52,10 +52,12 @@ class EpochBatches(Sampler[list[int]]):
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[list[int]]:
+        # Runs at the first batch, not before: after a resume Lightning makes the iterator before
+        # it calls set_epoch.
         generator = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
         order = torch.randperm(self.size, generator=generator).tolist()
-        batches = len(self)
-        return (order[i * self.batch_size : (i + 1) * self.batch_size] for i in range(batches))
+        for start in range(0, len(self) * self.batch_size, self.batch_size):
+            yield order[start : start + self.batch_size]
 
     def __len__(self) -> int:
         return self.size // self.batch_size

@@ -437,9 +437,9 @@ def test_architecture_gradient_is_that_of_the_users_loss_on_the_other_batch(
     """Compared with an independent autograd computation with the weights before their step."""
     search = darts(cls=PlainStep, seed=3)
     model, decisions = search.model, search.decisions
-    search._arch_batches.next()
-    x, y = search._arch_batches.next()
-    search._arch_batches.rewind(1)
+    search.architecture_batches.next()
+    x, y = search.architecture_batches.next()
+    search.architecture_batches.rewind(1)
     alphas = [
         decisions[label].alpha.detach().clone().requires_grad_() for label in decisions.labels
     ]
@@ -541,7 +541,7 @@ def test_several_architecture_steps_for_one_batch_draw_several_batches(
 
     trainer = fit(search)
 
-    assert search._arch_batches.drawn == 20
+    assert search.architecture_batches.drawn == 20
     assert trainer.global_step == 10
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 import sys
@@ -80,27 +79,29 @@ def test_epochs_below_one_are_refused(capsys: pytest.CaptureFixture[str]) -> Non
 def test_a_run_that_was_interrupted_and_resumed_finds_what_the_whole_run_finds(
     strategy: str, tmp_path: Path
 ) -> None:
-    def demo(*arguments: str) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "oneshot_core", "demo", *arguments]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    command = [sys.executable, "-m", "oneshot_core", "demo"]
+
+    def demo(*arguments: str) -> None:
+        subprocess.run([*command, *arguments], check=True, capture_output=True)
 
     epochs = {"random": "12", "darts": "4"}[strategy]
     settings = ("--epochs", epochs, "--strategy", strategy, "--seed", "3")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    assert demo(*settings, "--out", str(whole)).wait() == 0
+    demo(*settings, "--out", str(whole))
 
-    process = demo(*settings, "--out", str(broken))
-    while not broken.exists():  # the folder is made just before training
-        time.sleep(0.05)
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    output = process.communicate()[0].decode()
+    arguments = [*command, *settings, "--out", str(broken)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while not broken.exists():  # it is made when Ctrl-C is listened to
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+        output = process.communicate()[0].decode()
     assert process.returncode == 130, output
     assert "oneshot demo --resume" in output
-    assert demo("--resume", "--out", str(broken)).wait() == 0
+    demo("--resume", "--out", str(broken))
 
-    for name in ("architecture.json",):
-        assert json.loads((whole / name).read_text()) == json.loads((broken / name).read_text())
+    texts = [(folder / "architecture.json").read_text() for folder in (whole, broken)]
+    assert texts[0] == texts[1]
     first, second = (torch.load(f / "model.pt", weights_only=True) for f in (whole, broken))
     assert all(torch.equal(first[key], second[key]) for key in first)
     first, second = (

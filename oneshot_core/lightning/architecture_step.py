@@ -1,0 +1,114 @@
+"""One step of the architecture parameters, which the user's training must not notice."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
+from torch import Tensor
+from torch.optim import Optimizer
+
+from ..errors import StrategyError
+from .batches import ArchitectureBatches, to_device
+from .isolation import (
+    discarded_logs,
+    isolated_attributes,
+    isolated_buffers,
+    isolated_metrics,
+    isolated_rng,
+)
+
+if TYPE_CHECKING:
+    from .module import BaseOneShotLightningModule
+
+
+def architecture_step(
+    search: BaseOneShotLightningModule, batches: ArchitectureBatches
+) -> Tensor | None:
+    """Step the architecture optimizers of ``search`` on the next of ``batches``.
+
+    Returns:
+        The loss, detached; None if there was none, or nothing to train.
+
+    Raises:
+        StrategyError: an architecture optimizer holds weights, or there is no batch.
+    """
+    optimizers = search.architecture_optimizers()
+    parameters = [p for p in search.decisions.parameters() if p.requires_grad]
+    if not parameters or not optimizers:
+        return None
+    _require_no_weights(search.model, optimizers)
+    index = batches.drawn
+    trainer = search.trainer
+    with ExitStack() as isolation:
+        batch = to_device(batches.next(), search, trainer)
+        isolation.enter_context(
+            isolated_rng(search.model, (search.seed * 1_000_003 + index) % 2**63)
+        )
+        isolation.enter_context(isolated_buffers(search.model))
+        isolation.enter_context(isolated_metrics(search.model))
+        isolation.enter_context(isolated_attributes(search.model))
+        isolation.enter_context(discarded_logs(search.model, batch))
+        with trainer.precision_plugin.train_step_context():
+            loss = search.architecture_loss(batch, index)
+        if loss is None:
+            return None
+        scale = _loss_scale(trainer)
+        gradients = torch.autograd.grad(loss * scale, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is None:
+            parameter.grad = None
+            continue
+        gradient = trainer.strategy.reduce(gradient, reduce_op="mean")
+        parameter.grad = cast(Tensor, gradient).div_(scale)
+    if scale == 1 or all(p.grad is None or p.grad.isfinite().all() for p in parameters):
+        for optimizer in optimizers:
+            optimizer.step()
+    for parameter in parameters:
+        parameter.grad = None
+    return loss.detach()
+
+
+def users_loss(model: LightningModule, batch: Any, batch_idx: int) -> Tensor | None:
+    """Return the loss that the user's ``training_step`` gives for a batch; None if it skips it.
+
+    Raises:
+        StrategyError: it returned something else.
+    """
+    hook = model.training_step
+    if is_param_in_hook_signature(hook, "dataloader_iter", explicit=True):
+        output = hook(iter([(batch, batch_idx, 0)]))
+    elif is_param_in_hook_signature(hook, "batch_idx", min_args=2):
+        output = hook(batch, batch_idx)
+    else:
+        output = hook(batch)
+    loss = output.get("loss") if isinstance(output, Mapping) else output
+    if loss is not None and not isinstance(loss, Tensor):
+        raise StrategyError(
+            f"training_step of {type(model).__name__} returned {type(output).__name__}.\n"
+            "  expected: a loss tensor, a dict with 'loss', or None\n"
+            "  fix: return the loss; its gradient trains the architecture"
+        )
+    return loss
+
+
+def _require_no_weights(model: LightningModule, optimizers: Iterable[Optimizer]) -> None:
+    weights = set(model.parameters())
+    groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+    if any(parameter in weights for group in groups for parameter in group["params"]):
+        raise StrategyError(
+            f"an architecture optimizer holds weights of {type(model).__name__}.\n"
+            "  expected: architecture parameters only\n"
+            "  fix: if a callback added them to every optimizer, as BaseFinetuning does, let "
+            "it leave out those for which pl_module.is_architecture_optimizer(optimizer)"
+        )
+
+
+def _loss_scale(trainer: Trainer) -> float:
+    # float16 gradients vanish without a scale. The user's scaler is read, never updated.
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    return 1.0 if scaler is None else float(scaler.get_scale())
