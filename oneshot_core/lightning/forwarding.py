@@ -134,7 +134,11 @@ class ForwardedSlot:
     def __set__(self, wrapper: ModuleFacade, value: object) -> None:
         # LightningModule.__init__ writes the slots before there is a user's module.
         model = wrapper.__dict__["_modules"].get("model")
-        if model is not None:
+        if model is None:
+            return
+        if self.name in model.__dict__:  # written 40 times a batch: no need to ask nn.Module
+            model.__dict__[self.name] = value
+        else:
             setattr(model, self.name, value)
 
 
