@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
+from .._registry import Registry
 from ..architecture import SpaceRecord
 from ..errors import StrategyError
 
@@ -25,6 +27,7 @@ def search_state(search: BaseOneShotLightningModule) -> dict[str, Any]:
         "space": {"fingerprint": search.space.fingerprint, "parameters": search.space.describe()},
         "decisions": {d.spec.label: d.state_dict() for d in search.decisions},
         "architecture_batches": batches.drawn if batches else 0,
+        "plugins": _plugins(search.registry),
         "state": search.strategy_state(),
     }
 
@@ -35,6 +38,9 @@ def load_search_state(search: BaseOneShotLightningModule, saved: Mapping[str, An
     Raises:
         StrategyError: it was saved by another strategy or schema.
         ArchitectureError: it was saved by a search over another model space.
+
+    Warns:
+        RuntimeWarning: other plugins, or other versions of them, are in use now.
     """
     expected = (CHECKPOINT_SCHEMA, type(search).__name__)
     if (saved.get("schema"), saved.get("strategy")) != expected:
@@ -56,3 +62,31 @@ def load_search_state(search: BaseOneShotLightningModule, saved: Mapping[str, An
         search.architecture_batches.seed = search.seed
         search.architecture_batches.rewind(saved["architecture_batches"])
     search.load_strategy_state(saved["state"])
+    _compare_plugins(saved.get("plugins", {}), _plugins(search.registry))
+
+
+def _plugins(registry: Registry) -> dict[str, str]:
+    """Return component -> distribution and version, for all that can influence a search."""
+    return {
+        record.id: f"{record.provider} {record.version}".strip()
+        for record in registry.ordered()
+        if record.kind != "command"
+    }
+
+
+def _compare_plugins(then: Mapping[str, str], now: Mapping[str, str]) -> None:
+    if not then or then == now:
+        return
+    none = "not installed"
+    lines = [
+        f"    {name}: {then.get(name, none)} then, {now.get(name, none)} now\n"
+        for name in sorted(then.keys() | now.keys())
+        if then.get(name) != now.get(name)
+    ]
+    warnings.warn(
+        "the checkpoint was written with other plugins; the search may go on differently:\n"
+        + "".join(lines)
+        + "  fix: install the same versions, or switch plugins off with ONESHOT_DISABLE_PLUGINS",
+        RuntimeWarning,
+        stacklevel=2,
+    )

@@ -206,6 +206,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "its own\n"
                 f"  fix: override architecture_loss(batch, batch_idx) of {type(self).__name__}"
             )
+        self._require_equal_plugins()
         strategy = self.trainer.strategy
         samples = any(not d.superposes and d.spec.size > 1 for d in self.decisions)
         if not samples or not isinstance(strategy, tree_of(strategy).own(DDPStrategy)):
@@ -222,6 +223,20 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 f"{type(self).__name__} leaves candidates out of a batch, which DDP refuses.\n"
                 "  expected: a DDP strategy that looks for unused parameters\n"
                 "  fix: Trainer(strategy='ddp_find_unused_parameters_true')"
+            )
+
+    def _require_equal_plugins(self) -> None:
+        """Compare what is installed across processes: another hook there is another supernet."""
+        if self.trainer.world_size == 1:
+            return
+        fingerprint = self.registry.fingerprint()
+        number = int(fingerprint.partition(":")[2], 16) >> 1  # fits a signed integer
+        everywhere: Any = self.all_gather(torch.tensor(number, device=self.device))
+        if (everywhere != number).any():
+            raise StrategyError(
+                f"the processes of this fit use different plugins; here {fingerprint}.\n"
+                "  expected: the same plugins, in the same versions, on every machine\n"
+                "  fix: compare `oneshot plugins list` on each"
             )
 
     # --- the walk ---------------------------------------------------------------------------

@@ -431,3 +431,21 @@ def test_optimizer_states_of_the_user_come_first(build: Any, fit: Any, checkpoin
         [o.param_groups[0]["lr"] for o in optimizers]
     )
     assert len(saved[0]["state"]) == len(list(Net().parameters()))
+
+
+def test_resuming_with_other_plugins_warns_and_says_which(tmp_path: Path) -> None:
+    class Small(LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = nn.Sequential(LayerChoice([nn.Linear(2, 2), nn.Identity()], label="a"))
+
+    registry = oneshot.Registry()
+    written = oneshot.search(Small(), registry=registry)
+    checkpoint: dict[str, Any] = {}
+    written.on_save_checkpoint(checkpoint)
+    oneshot.search(Small(), registry=registry).on_load_checkpoint(checkpoint)
+
+    registry.register("cost", "carbon", lambda network: 1.0)
+    changed = oneshot.search(Small(), registry=registry)
+    with pytest.warns(RuntimeWarning, match="cost:carbon: not installed then, .* now"):
+        changed.on_load_checkpoint(checkpoint)
