@@ -171,6 +171,10 @@ class Registry:
         discovery = self._discovered()
         return [*self._plugin_problems(discovery), *discovery.metadata_problems]
 
+    def manifests(self) -> list[Record]:
+        """Return the records of the manifests that were read and are in use."""
+        return [record for record, _ in self._active_manifests()]
+
     def fingerprint(self) -> str:
         """Return a hash of what can influence a search: equal where the same plugins are in use.
 

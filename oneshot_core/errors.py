@@ -65,3 +65,7 @@ class DuplicateComponentError(PluginError, ValueError):
 
 class PluginLoadError(PluginError, ImportError):
     """A component is known but cannot be loaded."""
+
+
+class ConformanceError(OneShotError, AssertionError):
+    """A component does not keep what its kind promises."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import pluggy
@@ -90,6 +90,24 @@ class Component:
         return f"{self.kind}:{self.name}"
 
 
+@dataclass(frozen=True, slots=True)
+class Conformance:
+    """What the checks of :mod:`oneshot_core.testing` cannot know by themselves.
+
+    Args:
+        samples: what to try components with. A key is a component's id, or the
+            ``"package.module:Class"`` of a choice, for every supernet that handles it; a value
+            names a function without arguments: ``"package.module:function"``. It returns a list
+            of :class:`~oneshot_core.testing.Sample`; for a strategy, searcher or cost, a list of
+            dicts of keyword arguments.
+        expected_failures: (what is checked, check id) -> why it fails. What is checked is named
+            as in the report, such as ``"strategy:noise.lazy"``; both may be globs.
+    """
+
+    samples: Mapping[str, str] = field(default_factory=dict)
+    expected_failures: Mapping[tuple[str, str], str] = field(default_factory=dict)
+
+
 def plugin_manager() -> pluggy.PluginManager:
     """Return a new manager that knows the hooks of this file and no plugin."""
     manager = pluggy.PluginManager(ENTRY_POINT_GROUP)
@@ -107,6 +125,11 @@ def oneshot_components() -> Sequence[Component]:  # type: ignore[empty-body]
 
     Called once, when the registry is first asked anything.
     """
+
+
+@hookspec
+def oneshot_conformance() -> Conformance:  # type: ignore[empty-body]
+    """Return what the conformance checks need to know to check this plugin."""
 
 
 @hookspec

@@ -53,6 +53,7 @@ def test_every_hook_is_prefixed_and_takes_arguments_by_name():
     hooks = {name for name in vars(manager.hook) if not name.startswith("_")}
     assert hooks == {
         "oneshot_components",
+        "oneshot_conformance",
         "oneshot_before_mutation",
         "oneshot_after_mutation",
         "oneshot_module_replaced",

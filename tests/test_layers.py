@@ -20,7 +20,7 @@ RANK = {
     "_registry": 4, "traversal": 4, "model_space": 4,
     "architecture": 5,
     "lightning": 6,
-    "cli": 7, "__main__": 8, "__init__": 8,
+    "testing": 7, "cli": 8, "__main__": 9, "__init__": 9,
 }  # fmt: skip
 """A module imports from lower ranks only (and from its own package)."""
 
@@ -69,7 +69,7 @@ def test_core_imports_go_one_way_and_never_to_a_plugin(path: Path) -> None:
 def test_each_heavy_library_is_imported_in_its_place_only(path: Path) -> None:
     roots = {name.split(".")[0] for name in imports(path)}
     own = layer(path)
-    if own != "lightning":
+    if own not in ("lightning", "testing"):
         assert not roots & {"pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics"}
     if own not in ("hookspecs", "_registry"):
         assert "pluggy" not in roots
@@ -93,6 +93,20 @@ def test_our_plugins_use_the_public_door_only(path: Path) -> None:
 def test_a_manifest_imports_nothing_but_the_hookspecs(path: Path) -> None:
     found = {name for name in imports(path) if not name.startswith("__future__")}
     assert all(name.startswith("oneshot_core.hookspecs.") for name in found)
+
+
+def test_the_checks_start_without_torch() -> None:
+    for name in ("__init__", "case", "fresh", "plan", "plugin", "report", "suite"):
+        path = ROOT / f"oneshot_core/testing/{name}.py"
+        # Inside a function is allowed: that is what a check needs when it runs.
+        top = ast.Module([n for n in ast.parse(path.read_text()).body if _imports(n)], [])
+        names = ast.dump(top)
+        assert "'torch'" not in names, path
+        assert "lightning" not in names, path
+
+
+def _imports(node: ast.AST) -> bool:
+    return isinstance(node, (ast.Import, ast.ImportFrom))
 
 
 def test_every_manifest_of_ours_is_an_entry_point() -> None:

@@ -1,8 +1,8 @@
 """``oneshot plugins``: what is installed, in which state, in which order, and what is wrong.
 
-Reads manifests but imports no component (except for ``info --load``), so that a broken plugin
-can always be found and switched off. The ids that are printed can be pasted wherever a plugin
-is named. JSON has the schema ``oneshot.plugins/1``, to which fields are only ever added.
+Reads manifests but imports no component (except for ``check`` and ``info --load``), so that a
+broken plugin can always be found and switched off. The ids that are printed can be pasted wherever
+a plugin is named. JSON has the schema ``oneshot.plugins/1``, to which fields are only ever added.
 """
 
 from __future__ import annotations
@@ -49,6 +49,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     order = actions.add_parser("order", parents=[json_too], help="show the order of use")
     order.add_argument("kinds", metavar="KIND", nargs="*", help="only these kinds")
     order.set_defaults(act=_order)
+
+    check = actions.add_parser(
+        "check", parents=[json_too], help="import components and check what they promise"
+    )
+    check.add_argument(
+        "names", metavar="DIST|ID", nargs="*", help="only these distributions or components"
+    )
+    check.add_argument("-v", "--verbose", action="store_true", help="show what passed, too")
+    check.set_defaults(act=_check)
 
     doctor = actions.add_parser("doctor", parents=[json_too], help="list problems; exit code 1")
     doctor.set_defaults(act=_doctor)
@@ -121,6 +130,12 @@ def _doctor(args: argparse.Namespace, registry: Registry) -> int:
             print(f"{problem.subject}\n  {problem.state}: {problem.reason}\n  fix: {problem.fix}")
         print(f"problems: {len(problems)}")
     return 1 if problems else 0
+
+
+def _check(args: argparse.Namespace, registry: Registry) -> int:
+    from . import check  # not for the others: running a check imports torch
+
+    return check.run(args, registry)
 
 
 def _problems(registry: Registry) -> list[Problem]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneshot_core.hookspecs import Component, hookimpl
+from oneshot_core.hookspecs import Component, Conformance, hookimpl
 
 
 @hookimpl
@@ -15,3 +15,8 @@ def oneshot_components() -> list[Component]:
             summary="four positions, five one-dimensional operations each: 625 networks",
         )
     ]
+
+
+@hookimpl
+def oneshot_conformance() -> Conformance:
+    return Conformance(samples={"space:mnist1d-chain": "oneshot_plugins.spaces.samples:chains"})

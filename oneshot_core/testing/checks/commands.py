@@ -1,0 +1,43 @@
+"""What a command promises to the command line."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..._records import REGISTERED
+from ..case import NothingToCheckError, Subject, checks, require
+from ..fresh import heavy_imports
+
+
+def declares_arguments(subject: Subject) -> None:
+    """It is an object with ``add_arguments(parser)`` and ``run(args)``, and its help is written."""
+    command = subject.load()
+    methods = [getattr(command, name, None) for name in ("add_arguments", "run")]
+    require(
+        not isinstance(command, type) and all(map(callable, methods)),
+        f"{subject.record.id} is {command!r}",
+        "a module or an object with add_arguments(parser) and run(args) -> int",
+        "name such an object in the target; of a class, an instance",
+    )
+    parser = argparse.ArgumentParser(prog=subject.record.name)
+    command.add_arguments(parser)
+    parser.format_help()  # where argparse reads what is written in it
+
+
+def help_needs_no_torch(subject: Subject) -> None:
+    """Its help is shown at once: neither torch nor Lightning is imported before ``run``."""
+    if subject.record.provider == REGISTERED:
+        raise NothingToCheckError("a program registered it, so it is imported already")
+    module, _, path = subject.record.component.target.partition(":")
+    found = heavy_imports(
+        f"import argparse, {module}; {module}.{path}.add_arguments(argparse.ArgumentParser())"
+    )
+    require(
+        not found,
+        f"showing its help imports {', '.join(found)}",
+        "a module that imports them when the command runs",
+        "move those imports into run",
+    )
+
+
+CHECKS = checks("command", declares_arguments, help_needs_no_torch)

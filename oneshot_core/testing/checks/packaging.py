@@ -1,0 +1,140 @@
+"""How a plugin is declared: its entry point, manifest and requirements."""
+
+from __future__ import annotations
+
+import importlib
+from fnmatch import fnmatchcase
+
+from packaging.requirements import InvalidRequirement, Requirement
+
+from ..._discovery import close_matches
+from ..._metadata import normalise, scan
+from ..._records import FIRST_PARTY, MANIFEST
+from ...hookspecs import ENTRY_POINT_GROUP, Conformance
+from ..case import NothingToCheckError, Subject, checks, require
+from ..fresh import heavy_imports
+
+
+def manifest_is_readable(subject: Subject) -> None:
+    """The manifest can be imported and offers components; else nothing of it can be used."""
+    record = subject.record
+    if record.state == "disabled":
+        raise NothingToCheckError(record.reason)
+    require(
+        record.usable,
+        f"the manifest is {record.state}: {record.reason}",
+        "a module with functions marked with @hookimpl",
+        record.fix,
+    )
+
+
+def manifest_is_light(subject: Subject) -> None:
+    """The manifest imports neither torch nor Lightning, so that listing plugins stays fast."""
+    module = _module(subject)
+    found = heavy_imports(f"import {module}")
+    require(
+        not found,
+        f"importing {module} imports {', '.join(found)}",
+        "a manifest that names its components in strings and imports none",
+        f"move what needs {found[0] if found else ''} into the modules that targets name",
+    )
+
+
+def hooks_are_known(subject: Subject) -> None:
+    """Every function marked with @hookimpl is named after a hook; a misspelt one never runs."""
+    _module(subject)
+    unknown = [p for p in subject.registry.problems() if p.subject == subject.record.id]
+    require(
+        not unknown,
+        "; ".join(problem.reason for problem in unknown),
+        "the names in oneshot_core.hookspecs",
+        "; ".join(problem.fix for problem in unknown),
+    )
+
+
+def conformance_is_declared_well(subject: Subject) -> None:
+    """What the hook oneshot_conformance declares is about things that exist."""
+    from . import CHECKS  # here, since it imports this file
+
+    module = importlib.import_module(_module(subject))
+    hook = getattr(module, "oneshot_conformance", None)
+    if hook is None:
+        return
+    answer = hook()
+    require(
+        isinstance(answer, Conformance),
+        f"oneshot_conformance() returned {answer!r}",
+        "an oneshot_core.hookspecs.Conformance",
+        "return Conformance(samples=..., expected_failures=...)",
+    )
+    records = [r for r in subject.registry.find() if r.kind != MANIFEST]
+    ids = {record.id for record in records}
+    known = ids | {handled for record in records for handled in record.component.handles}
+    for key in answer.samples:
+        require(
+            key in known,
+            f"there are samples for {key!r}, which is no component and handled by none",
+            "the id of a component, or what one of them declares to handle",
+            f"did you mean {close_matches(key, known) or sorted(ids)}?",
+        )
+    for name, check in answer.expected_failures:
+        require(
+            any(fnmatchcase(other.id, check) for other in CHECKS),
+            f"a failure of the check {check!r} is expected, which does not exist",
+            "the id of a check, as in the report",
+            f"did you mean {close_matches(check, [c.id for c in CHECKS]) or CHECKS[0].id}?",
+        )
+        # A pair is named after both: "supernet:a x strategy:b".
+        require(
+            any(fnmatchcase(id, part) for id in ids for part in name.split(" x ")),
+            f"a failure of {name!r} is expected, which does not exist",
+            "the id of a component, as in the report",
+            f"did you mean {close_matches(name, ids) or sorted(ids)}?",
+        )
+
+
+def core_version_is_bounded(subject: Subject) -> None:
+    """The distribution says which versions of oneshot-core it works with, and where they end.
+
+    Before 1.0 every minor version may change the API. With a bound a plugin that is too old is
+    listed as incompatible; without, it fails somewhere in a search.
+    """
+    provider = subject.record.provider
+    if provider == FIRST_PARTY:
+        return
+    lines = next(d.requires for d in scan(ENTRY_POINT_GROUP).distributions if d.name == provider)
+    bounds = [bound for line in lines for bound in _bounds(line)]
+    require(
+        any(operator in ("<", "<=", "~=", "==", "===") for operator in bounds),
+        f"{provider} requires {'oneshot-core without an upper bound' if bounds else list(lines)}",
+        "a requirement such as oneshot-core>=0.1,<0.2",
+        "add it to dependencies in pyproject.toml and install the package again",
+    )
+
+
+def _module(subject: Subject) -> str:
+    """Return the name of the manifest's module, if it can be read."""
+    if not subject.record.usable:
+        raise NothingToCheckError("it is not readable; see packaging.manifest-is-readable")
+    return subject.record.component.target.partition(":")[0]
+
+
+def _bounds(line: str) -> list[str]:
+    """Return the operators with which a Requires-Dist line bounds oneshot-core."""
+    try:
+        requirement = Requirement(line)
+    except InvalidRequirement:
+        return []
+    if normalise(requirement.name) != FIRST_PARTY:
+        return []
+    return [specifier.operator for specifier in requirement.specifier] or [""]
+
+
+CHECKS = checks(
+    "packaging",
+    manifest_is_readable,
+    manifest_is_light,
+    hooks_are_known,
+    conformance_is_declared_well,
+    core_version_is_bounded,
+)

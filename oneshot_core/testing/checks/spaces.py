@@ -1,0 +1,98 @@
+"""What a model space promises: it can be built, described, and every part of it runs."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import nn
+
+from ...architecture import freeze
+from ...model_space import ModelSpace
+from ...space import Choice, Mutable
+from ..case import NothingToCheckError, Sample, Subject, checks, require
+from ..tensors import form
+
+MAX_ARCHITECTURES = 64
+"""So many architectures are tried of each space."""
+
+
+def builds(subject: Subject) -> None:
+    """It builds a module in which something can be chosen, without arguments or as sampled."""
+    for sample in _samples(subject):
+        model = sample.make()
+        require(
+            isinstance(model, nn.Module) and not isinstance(model, Mutable),
+            f"{subject.record.id} builds {type(model).__name__}",
+            "a torch.nn.Module that holds choices",
+            "return a module; around a single choice, nn.Sequential",
+        )
+        require(
+            ModelSpace(model).size > 1,
+            f"in what {subject.record.id} builds nothing can be chosen",
+            "at least two architectures",
+            "put choices of oneshot_core.space into it",
+        )
+
+
+def is_the_same_each_time(subject: Subject) -> None:
+    """Two models have the same space, and it can be written as JSON: checkpoints compare it."""
+    for sample in _samples(subject):
+        one, other = (ModelSpace(sample.make()) for _ in range(2))
+        require(
+            one.fingerprint == other.fingerprint and bool(json.dumps(one.describe())),
+            f"two models have the spaces {one.describe()} and {other.describe()}",
+            "the same labels, candidates and numbers",
+            "give choices labels that do not depend on what was built before",
+        )
+
+
+def freezes(subject: Subject) -> None:
+    """Every candidate can be frozen, in an architecture that takes it."""
+    for sample in _samples(subject):
+        model = sample.make()
+        for architecture in _covering(ModelSpace(model)):
+            freeze(model, architecture)
+
+
+def every_candidate_runs(subject: Subject) -> None:
+    """Every candidate runs and returns the same shapes, in an architecture that takes it."""
+    samples = subject.samples()
+    if not samples:
+        raise NothingToCheckError("no samples are declared, so its inputs are not known")
+    for sample in samples:
+        model = sample.make().eval()
+        with torch.no_grad():
+            wanted = form(model(*sample.inputs()))
+            for architecture in _covering(ModelSpace(model)):
+                found = form(freeze(model, architecture)(*sample.inputs()))
+                require(
+                    found == wanted,
+                    f"{architecture} returns {found}",
+                    f"{wanted}, as by default",
+                    "let all candidates of a choice return the same shapes",
+                )
+
+
+def _samples(subject: Subject) -> list[Any]:
+    return subject.samples() or [Sample(subject.load(), tuple)]
+
+
+def _covering(space: ModelSpace) -> Iterator[dict[str, Choice]]:
+    """Yield the default and, as far as allowed, an architecture for each candidate."""
+
+    def all_of_them() -> Iterator[dict[str, Choice]]:
+        yield space.default()
+        rng = random.Random(0)
+        for spec in space.specs.values():
+            for choice in islice(spec.choices(), MAX_ARCHITECTURES):
+                yield space.complete({spec.label: choice}, rng)
+
+    return islice(all_of_them(), MAX_ARCHITECTURES)
+
+
+CHECKS = checks("space", builds, is_the_same_each_time, freezes, every_candidate_runs)

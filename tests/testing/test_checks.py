@@ -1,0 +1,618 @@
+"""Every check fails for something: each is shown the smallest plugin that breaks its promise."""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import itertools
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+import oneshot_core as oneshot
+from oneshot_core import Active, LayerChoice, Registry
+from oneshot_core.hookspecs import Conformance
+from oneshot_core.testing import Case, Result, Sample, all_checks, cases
+from oneshot_plugins.strategies.uniform import UniformDecision, UniformSampling
+from oneshot_plugins.supernets.modules import MixedLayer, weighted_sum
+
+X = "oneshot-plugin-x"
+REQUIRES = ["oneshot-core>=0.1,<0.2"]
+HANDLES = ("oneshot_core.space:LayerChoice",)
+
+SHOWN: list[tuple[str, str, Any, dict[str, Any]]] = []
+"""Check id, kind, component that breaks it, details of its registration."""
+
+
+class Supernet(MixedLayer):
+    """A supernet module that keeps its promises, to be spoiled by the subclasses below."""
+
+
+class Strategy(UniformSampling):
+    """A strategy that keeps its promises, to be spoiled by the subclasses below."""
+
+    def export(self) -> oneshot.Architecture:
+        return oneshot.Architecture(self.space.default(), self.space)
+
+    def top_k(self, k: int) -> list[oneshot.Architecture]:
+        return [self.export()]
+
+
+def failures(
+    check: str, id: str, registry: Registry, declared: Conformance | None = None
+) -> list[Result]:
+    found = [
+        case
+        for case in cases(id, registry=registry, declared=declared)
+        if case.check.id == check and id in case.subject.name.split(" x ")
+    ]
+    assert found, f"{check} does not apply to {id}"
+    return [result for result in map(Case.run, found) if result.outcome == "failed"]
+
+
+def shows(check: str, kind: str, **details: Any) -> Callable[[Any], Any]:
+    """Note what shows that a check can fail: a component of a kind."""
+
+    def note(target: Any) -> Any:
+        SHOWN.append((check, kind, target, details))
+        return target
+
+    return note
+
+
+# --- mutation hooks -------------------------------------------------------------------------------
+
+
+@shows("mutation-hook.takes-four-arguments", "mutation_hook")
+def of_the_module_alone(module: nn.Module) -> None: ...
+
+
+@shows("mutation-hook.takes-four-arguments", "mutation_hook")
+class HookClass:
+    def __init__(self, module: Any, name: str, memo: Any, mutate_kwargs: Any) -> None: ...
+
+
+@shows("mutation-hook.answers-are-legal", "mutation_hook")
+def answers_with_a_word(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    return "later" if isinstance(module, nn.ReLU) else None
+
+
+COUNT = itertools.count()
+
+
+@shows("mutation-hook.answers-are-the-same-for-the-same-module", "mutation_hook")
+def counts_calls(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    return next(COUNT) % 2 == 0
+
+
+@shows("mutation-hook.only-the-walk-changes-the-tree", "mutation_hook")
+def changes_a_mode(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    module.eval()
+
+
+@shows("mutation-hook.only-the-walk-changes-the-tree", "mutation_hook")
+def changes_weights(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+
+
+@shows("mutation-hook.only-the-walk-changes-the-tree", "mutation_hook")
+def draws(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    torch.rand(())
+
+
+@shows("mutation-hook.model-still-runs", "mutation_hook")
+def changes_a_shape(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    return nn.Linear(4, 7) if isinstance(module, nn.GELU) else None
+
+
+@shows("mutation-hook.model-still-runs", "mutation_hook")
+def never_ends(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    return nn.Sequential(nn.ReLU()) if isinstance(module, nn.ReLU) else None
+
+
+def a_relu() -> list[Sample]:
+    return [Sample(lambda: nn.Sequential(nn.ReLU()), lambda: (torch.ones(2),))]
+
+
+@shows("mutation-hook.acts-on-its-samples", "mutation_hook", samples="a_relu")
+def has_no_opinion(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> None: ...
+
+
+# --- supernet modules -----------------------------------------------------------------------------
+
+shows("supernet.is-a-supernet-module", "supernet", handles=HANDLES)(nn.Linear)
+
+
+@shows("supernet.is-a-supernet-module", "supernet", handles=HANDLES)
+class Abstract(oneshot.BaseSuperNetModule):
+    def forward(self, x: Any) -> Any:
+        return x
+
+
+@shows("supernet.is-a-supernet-module", "supernet", handles=HANDLES)
+class WithoutMutate(oneshot.BaseSuperNetModule):
+    def select(self, chosen: Any) -> nn.Module:
+        return nn.Identity()
+
+
+shows("supernet.has-samples", "supernet")(Supernet)
+
+
+@shows("supernet.replaces-its-choice", "supernet", handles=HANDLES)
+class ReplacesNothing(Supernet):
+    @classmethod
+    def mutate(cls, module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+        return None
+
+
+@shows("supernet.replaces-its-choice", "supernet", handles=HANDLES)
+class RenamesTheLabel(Supernet):
+    @classmethod
+    def mutate(cls, module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+        if type(module) is not LayerChoice:
+            return None
+        spec = module.spec("another")
+        return cls(module, mutate_kwargs["decisions"].decide(spec, path=name))
+
+
+@shows("supernet.leaves-other-modules-alone", "supernet", handles=HANDLES)
+class TakesWhatItDoesNotKnow(Supernet):
+    @classmethod
+    def mutate(cls, module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+        answer = super().mutate(module, name, memo, mutate_kwargs)
+        return True if answer is None else answer
+
+
+@shows("supernet.keeps-the-space", "supernet", handles=HANDLES)
+@shows("supernet.declares-its-branches", "supernet", handles=HANDLES)
+class WithoutBranches(Supernet):
+    def branches(self) -> Any:
+        return {}
+
+
+@shows("supernet.keeps-names-of-weights", "supernet", handles=HANDLES)
+class AddsAWeight(Supernet):
+    def __init__(self, choice: Any, decision: Any) -> None:
+        super().__init__(choice, decision)
+        self.scale = nn.Parameter(torch.ones(()))
+
+
+@shows("supernet.keeps-decisions-out", "supernet", handles=HANDLES)
+class OwnsItsDecision(Supernet):
+    def __init__(self, choice: Any, decision: Any) -> None:
+        super().__init__(choice, decision)
+        self.mine = decision
+
+
+@shows("supernet.keeps-decisions-out", "supernet", handles=HANDLES)
+class OwnsTheWeights(Supernet):
+    def __init__(self, choice: Any, decision: Any) -> None:
+        super().__init__(choice, decision)
+        self.architecture = nn.ParameterList(decision.parameters())
+
+
+@shows("supernet.runs-as-the-choice-by-default", "supernet", handles=HANDLES)
+@shows("supernet.equals-frozen", "supernet", handles=HANDLES)
+class AddsSomething(Supernet):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(*args, **kwargs) + 1e-3
+
+
+@shows("supernet.freezes-as-its-choice", "supernet", handles=HANDLES)
+class SelectsMore(Supernet):
+    def select(self, chosen: Any) -> nn.Module:
+        return nn.Sequential(super().select(chosen), nn.Tanh())
+
+
+@shows("supernet.runs-only-what-is-active", "supernet", handles=HANDLES)
+class RunsAll(Supernet):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        outputs = {name: layer(*args) for name, layer in self.candidates.items()}
+        active = self.decision.active()
+        return weighted_sum([(outputs[str(a.candidate)], a.weight) for a in active])
+
+
+@shows("supernet.gradient-reaches-weights", "supernet", handles=HANDLES)
+class Detaches(Supernet):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return super().forward(*args, **kwargs).detach()
+
+
+@shows("supernet.gradient-reaches-decision", "supernet", handles=HANDLES)
+class DetachesWeights(Supernet):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return weighted_sum(
+            [
+                (self.candidates[str(c)](*args), None if w is None else w.detach())
+                for c, w in self.decision.active()
+            ]
+        )
+
+
+@shows("supernet.superposition-with-one-weight-is-that-choice", "supernet", handles=HANDLES)
+class WeighsTwice(Supernet):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        factor = 1 if self.decision.active()[0].weight is None else 2
+        return factor * super().forward(*args, **kwargs)
+
+
+@shows("supernet.can-be-copied", "supernet", handles=HANDLES)
+class CannotBeCopied(Supernet):
+    def __deepcopy__(self, memo: Any) -> Any:
+        raise TypeError("cannot be copied")
+
+
+# --- strategies -----------------------------------------------------------------------------------
+
+shows("strategy.is-a-strategy", "strategy")(dict)
+shows("strategy.is-a-strategy", "strategy")(oneshot.BaseOneShotLightningModule)
+
+
+class TakesAllAsTheyAre(UniformDecision):
+    def mixture(self) -> list[Active]:
+        return [Active(candidate) for candidate in self.spec.candidates]
+
+
+class SuperposesInSecret(UniformDecision):
+    def mixture(self) -> list[Active]:
+        n = len(self.spec.candidates)
+        weight = torch.tensor((self.spec.n_chosen or 1) / n)
+        return [Active(candidate, weight) for candidate in self.spec.candidates]
+
+
+class KnowsNoProbabilities(UniformDecision):
+    def probabilities(self) -> torch.Tensor:
+        return torch.ones(len(self.spec.candidates))
+
+
+class DrawsFromTorch(UniformDecision):
+    def resample(self) -> Any:
+        choices = list(self.spec.choices())
+        self._taken = choices[int(torch.randint(len(choices), ()))]
+        return self._taken
+
+
+class KeepsItsOwnGenerator(UniformDecision):
+    generator = random.Random(0)
+
+    def resample(self) -> Any:
+        self._taken = self.spec.draw(self.generator)
+        return self._taken
+
+
+class IgnoresPins(UniformDecision):
+    def active(self) -> list[Active]:
+        return [Active(candidate) for candidate in self.spec.members(last(self.spec))]
+
+
+def last(spec: Any) -> Any:
+    return list(spec.choices())[-1]
+
+
+def deciding(decision: Any) -> Any:
+    def make_decision(self: Any, spec: Any) -> Any:
+        return decision(spec)
+
+    return type(decision.__name__, (Strategy,), {"make_decision": make_decision})
+
+
+shows("strategy.mixture-is-legal", "strategy")(deciding(TakesAllAsTheyAre))
+shows("strategy.mixture-is-legal", "strategy")(deciding(SuperposesInSecret))
+shows("strategy.probabilities-are-probabilities", "strategy")(deciding(KnowsNoProbabilities))
+shows("strategy.draws-from-its-own-generator", "strategy")(deciding(DrawsFromTorch))
+shows("strategy.draws-from-its-own-generator", "strategy")(deciding(KeepsItsOwnGenerator))
+shows("strategy.same-seed-same-result", "strategy")(deciding(DrawsFromTorch))
+shows("strategy.result-is-honest", "strategy")(deciding(IgnoresPins))
+
+
+@shows("strategy.trains", "strategy")
+class NeverAdvances(Strategy):
+    def search_step(self, batch: Any, batch_idx: int) -> None: ...
+
+
+@shows("strategy.no-choices-changes-nothing", "strategy")
+class SkipsABatch(Strategy):
+    def search_step(self, batch: Any, batch_idx: int) -> None:
+        if batch_idx:
+            self.advance_optimization()
+
+
+@shows("strategy.resumes", "strategy")
+class ForgetsItsCount(Strategy):
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.count = 0
+
+    def search_step(self, batch: Any, batch_idx: int) -> None:
+        self.count += 1
+        self.reseed(self.count)
+        self.resample()
+        self.advance_optimization()
+
+
+@shows("strategy.six-shapes", "strategy")
+class KnowsBetter(Strategy):
+    def configure_optimizers(self) -> Any:
+        return torch.optim.SGD(self.model.parameters(), lr=0.1)
+
+
+@shows("strategy.exports-a-valid-architecture", "strategy")
+class ExportsAtRandom(Strategy):
+    def export(self) -> oneshot.Architecture:
+        return oneshot.Architecture(self.space.sample(random.Random()), self.space)
+
+
+@shows("strategy.exports-a-valid-architecture", "strategy")
+class ExportsMoreThanIsActive(Strategy):
+    def export(self) -> Any:
+        return oneshot.Architecture({label: s.default for label, s in self.space.specs.items()})
+
+
+# --- the other kinds ------------------------------------------------------------------------------
+
+
+@shows("cost.is-a-number", "cost")
+def not_a_number(network: nn.Module, *inputs: Any) -> float:
+    return float("nan")
+
+
+@shows("cost.is-a-number", "cost")
+def a_tensor(network: nn.Module, *inputs: Any) -> Any:
+    return torch.ones(())
+
+
+@shows("cost.leaves-network-alone", "cost")
+def leaves_it_in_evaluation_mode(network: nn.Module, *inputs: Any) -> float:
+    network.eval()
+    return 1.0
+
+
+@shows("cost.leaves-network-alone", "cost")
+def leaves_gradients(network: nn.Module, *inputs: Any) -> float:
+    network(*inputs).sum().backward()
+    return 1.0
+
+
+shows("space.builds", "space")(lambda: nn.Linear(2, 2))
+shows("space.builds", "space")(lambda: LayerChoice([nn.ReLU(), nn.Tanh()]))
+
+
+@shows("space.is-the-same-each-time", "space")
+def labels_by_counting() -> nn.Module:
+    return nn.Sequential(LayerChoice([nn.ReLU(), nn.Tanh()], label=f"op{next(COUNT)}"))
+
+
+class SelectsItself(LayerChoice):
+    def select(self, choice: Any) -> nn.Module:
+        return copy.deepcopy(self)
+
+
+@shows("space.freezes", "space")
+def cannot_be_frozen() -> nn.Module:
+    return nn.Sequential(SelectsItself([nn.ReLU(), nn.Tanh()]))
+
+
+def different_shapes() -> nn.Module:
+    return nn.Sequential(LayerChoice([nn.Linear(2, 2), nn.Linear(2, 3)]))
+
+
+def shapes_samples() -> list[Sample]:
+    return [Sample(different_shapes, lambda: (torch.ones(1, 2),))]
+
+
+shows("space.every-candidate-runs", "space", samples="shapes_samples")(different_shapes)
+
+
+@shows("searcher.proposes-valid-architectures", "searcher")
+def proposes_anything(space: Any, *, budget: int, seed: int) -> Any:
+    yield {"nothing": 1}
+
+
+@shows("searcher.keeps-to-its-budget", "searcher")
+def proposes_one_too_many(space: Any, *, budget: int, seed: int) -> Any:
+    architectures = space.architectures()
+    for _ in range(budget + 1):
+        yield next(architectures)
+
+
+@shows("searcher.keeps-to-its-budget", "searcher")
+def never_stops(space: Any, *, budget: int, seed: int) -> Any:
+    while True:
+        yield space.default()
+
+
+@shows("searcher.same-seed-same-proposals", "searcher")
+def ignores_the_seed(space: Any, *, budget: int, seed: int) -> Any:
+    rng = random.Random(next(COUNT))
+    for _ in range(budget):
+        yield space.sample(rng)
+
+
+@shows("searcher.same-seed-same-proposals", "searcher")
+def draws_globally(space: Any, *, budget: int, seed: int) -> Any:
+    for _ in range(budget):
+        random.random()
+        yield space.default()
+
+
+@shows("command.declares-arguments", "command")
+class CommandClass:
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None: ...
+    def run(self, args: argparse.Namespace) -> int:
+        return 0
+
+
+class BadPercent(CommandClass):
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--share", help="in %")
+
+
+shows("command.declares-arguments", "command")(BadPercent())
+
+
+@shows("cross.supernet-works-with-strategy", "supernet", handles=HANDLES, priority=9)
+class AlwaysTheFirst(Supernet):
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return next(iter(self.candidates.values()))(*args)
+
+
+def _case_id(value: Any) -> str:
+    check, _, target, _ = value
+    return f"{check}-{getattr(target, '__name__', type(target).__name__)}"
+
+
+@pytest.mark.parametrize("shown", SHOWN, ids=_case_id)
+def test_a_component_that_breaks_a_promise_fails_its_check(shown: Any) -> None:
+    check, kind, target, details = shown
+    details = dict(details)
+    samples = details.pop("samples", None)
+    declared = Conformance({f"{kind}:bad": f"{__name__}:{samples}"} if samples else {})
+    registry = Registry()
+    registry.register(kind, "bad", target, **details)
+    (failed, *_) = failures(check, f"{kind}:bad", registry, declared)
+    assert "\n  expected: " in failed.message
+    assert "\n  fix: " in failed.message
+
+
+MANIFEST = """
+from oneshot_core.hookspecs import Component, Conformance, hookimpl
+
+@hookimpl
+def oneshot_components():
+    return [{component}]
+"""
+
+GOOD = 'Component("cost", "x.one", "x_parts:one", summary="one")'
+
+INSTALLED = [
+    ("packaging.manifest-is-readable", "raise ValueError('broken')", REQUIRES),
+    ("packaging.manifest-is-readable", "not_a_manifest = 1", REQUIRES),
+    ("packaging.manifest-is-readable", MANIFEST.format(component=GOOD), ["oneshot-core<0.0.1"]),
+    ("packaging.manifest-is-light", "import torch" + MANIFEST.format(component=GOOD), REQUIRES),
+    (
+        "packaging.manifest-is-light",
+        "import sys\nassert 'pytest' in sys.modules" + MANIFEST.format(component=GOOD),
+        REQUIRES,
+    ),
+    (
+        "packaging.hooks-are-known",
+        MANIFEST.format(component=GOOD) + "\n@hookimpl\ndef oneshot_befor_mutation(): ...\n",
+        REQUIRES,
+    ),
+    ("packaging.core-version-is-bounded", MANIFEST.format(component=GOOD), []),
+    ("packaging.core-version-is-bounded", MANIFEST.format(component=GOOD), ["oneshot-core>=0.1"]),
+    *(
+        (
+            "packaging.conformance-is-declared-well",
+            f"{MANIFEST.format(component=GOOD)}\n@hookimpl\n"
+            f"def oneshot_conformance(): return {answer}\n",
+            REQUIRES,
+        )
+        for answer in (
+            "{}",
+            "Conformance(samples={'cost:x.two': 'x_parts:samples'})",
+            "Conformance(expected_failures={('cost:x.one', 'cost.is-cheap'): 'it is not'})",
+            "Conformance(expected_failures={('cost:x.two', 'cost.is-a-number'): 'it is not'})",
+        )
+    ),
+    ("component.name-is-its-own", 'Component("cost", "macs", "x_parts:one", summary="one")', None),
+    (
+        "component.name-carries-its-prefix",
+        'Component("cost", "one", "x_parts:one", summary="one")',
+        None,
+    ),
+    (
+        "component.name-carries-its-prefix",
+        'Component("cost", "xone", "x_parts:one", summary="one")',
+        None,
+    ),
+    ("component.has-a-summary", 'Component("cost", "x.one", "x_parts:one")', None),
+    ("component.target-loads", 'Component("cost", "x.one", "x_parts:two", summary="two")', None),
+    (
+        "component.handles-exist",
+        'Component("cost", "x.one", "x_parts:one", summary="one", handles=("x_parts:C",))',
+        None,
+    ),
+    (
+        "component.handles-exist",
+        'Component("cost", "x.one", "x_parts:one", summary="one", handles=("x_parts:one",))',
+        None,
+    ),
+    (
+        "command.help-needs-no-torch",
+        'Component("command", "x-one", "x_parts:command", summary="one")',
+        None,
+    ),
+]
+
+PARTS = """
+import torch
+
+def one(network, *inputs):
+    return 1.0
+
+class Command:
+    def add_arguments(self, parser): ...
+    def run(self, args): ...
+
+command = Command()
+"""
+
+
+@pytest.mark.parametrize("shown", INSTALLED, ids=lambda shown: shown[0])
+def test_a_distribution_that_breaks_a_promise_fails_its_check(shown: Any, fake_dist: Any) -> None:
+    check, manifest, requires = shown
+    if requires is None:
+        manifest, requires = MANIFEST.format(component=manifest), REQUIRES
+    fake_dist(
+        X,
+        entry_points={"main": "x_manifest"},
+        modules={"x_manifest.py": manifest, "x_parts.py": PARTS},
+        requires=requires,
+    )
+    results = [c.run() for c in cases(X, registry=Registry()) if c.check.id == check]
+    failed = [result for result in results if result.outcome == "failed"]
+    assert failed, results
+    assert "\n  expected: " in failed[0].message
+    assert "\n  fix: " in failed[0].message
+
+
+def test_every_check_is_shown_to_fail() -> None:
+    shown = {check for check, *_ in SHOWN} | {check for check, *_ in INSTALLED}
+    assert {check.id for check in all_checks()} == shown
+
+
+@pytest.mark.parametrize("check", all_checks(), ids=lambda check: check.id)
+def test_every_check_says_what_it_is_about(check: Any) -> None:
+    assert check.doc.strip().endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("kind", "target", "details"),
+    [
+        ("supernet", Supernet, {"handles": HANDLES}),
+        ("strategy", Strategy, {}),
+    ],
+)
+def test_what_is_spoiled_above_is_sound_without_its_fault(kind, target, details) -> None:
+    registry = Registry()
+    registry.register(kind, "good", target, summary="good", **details)
+    results = [case.run() for case in cases(f"{kind}:good", registry=registry)]
+    assert [result for result in results if result.outcome != "passed"] == []
+
+
+def test_a_sound_distribution_passes(fake_dist: Any) -> None:
+    parts = "def one(network, *inputs):\n    return 1.0\n"
+    fake_dist(
+        X,
+        entry_points={"main": "x_manifest"},
+        modules={"x_manifest.py": MANIFEST.format(component=GOOD), "x_parts.py": parts},
+        requires=REQUIRES,
+    )
+    results = [case.run() for case in cases(X, registry=Registry())]
+    assert {result.outcome for result in results} == {"passed"}
