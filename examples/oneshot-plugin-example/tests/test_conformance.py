@@ -1,0 +1,5 @@
+"""What every plugin promises."""
+
+from oneshot_core.testing.suite import *  # noqa: F403
+
+conformance = "oneshot-plugin-example"
