@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from . import nn
     from ._registry import Registry
     from .architecture import Architecture, freeze
     from .decision import Active, Decision, DecisionTable
@@ -19,7 +20,24 @@ if TYPE_CHECKING:
     from .lightning import BaseOneShotLightningModule, Ranked, Ranking, search
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
-    from .space import InputChoice, LayerChoice, Mutable, ParameterSpec, Repeat
+    from .space import (
+        InputChoice,
+        LayerChoice,
+        Mutable,
+        MutableModule,
+        ParameterSpec,
+        RangeChoice,
+        Repeat,
+        Value,
+        ValueChoice,
+        choice,
+        constrain,
+        if_else,
+        loguniform,
+        maximum,
+        minimum,
+        uniform,
+    )
     from .supernet import BaseSuperNetModule
     from .traversal import traverse_and_mutate_submodules
 
@@ -31,6 +49,14 @@ _HOME = {
     "InputChoice": "space",
     "LayerChoice": "space",
     "Repeat": "space",
+    "ValueChoice": "space",
+    "choice": "space",
+    "constrain": "space",
+    "if_else": "space",
+    "loguniform": "space",
+    "maximum": "space",
+    "minimum": "space",
+    "uniform": "space",
     "search": "lightning",
     "Architecture": "architecture",
     "freeze": "architecture",
@@ -45,9 +71,12 @@ _HOME = {
     "Decision": "decision",
     "DecisionTable": "decision",
     "Mutable": "space",
+    "MutableModule": "space",
     "MutationHook": "hooks",
     "ParameterSpec": "space",
+    "RangeChoice": "space",
     "Registry": "_registry",
+    "Value": "space",
     "hookimpl": "hookspecs",
     "merge_optimizers": "optimizers",
     "no_default_hook": "hooks",
@@ -66,26 +95,40 @@ __all__ = [
     "LayerChoice",
     "ModelSpace",
     "Mutable",
+    "MutableModule",
     "MutationHook",
     "ParameterSpec",
+    "RangeChoice",
     "Ranked",
     "Ranking",
     "Registry",
     "Repeat",
+    "Value",
+    "ValueChoice",
     "__version__",
+    "choice",
+    "constrain",
     "freeze",
     "hookimpl",
+    "if_else",
+    "loguniform",
+    "maximum",
     "merge_optimizers",
+    "minimum",
+    "nn",
     "no_default_hook",
     "registry",
     "search",
     "traverse_and_mutate_submodules",
+    "uniform",
 ]
 
 
 def __getattr__(name: str) -> Any:
     if name == "registry":
         return import_module("._registry", __name__).default_registry()
+    if name == "nn":
+        return import_module(".nn", __name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f".{_HOME[name]}", __name__), name)

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, get_args, overload, runtime_checkable
+from typing import Literal, Protocol, TypeVar, cast, get_args, overload, runtime_checkable
 
 from torch import nn
 
 from .errors import ArchitectureError, FreezeError
-from .model_space import ModelSpace, choice_label
-from .space.mutable import Mutable
+from .model_space import ModelSpace
+from .space.mutable import MutableModule
+from .space.patch import Patch
 from .space.spec import Choice
 from .supernet import BaseSuperNetModule
 
@@ -178,14 +180,25 @@ def _rebuild(choices: dict[str, object], space: SpaceRecord | None) -> Architect
 
 
 def _read_choice(label: object, value: object) -> Choice:
-    items = tuple(value) if isinstance(value, (list, tuple)) else (value,)
-    if not isinstance(label, str) or not all(type(item) in (str, int) for item in items):
+    if not isinstance(label, str) or not _is_plain(value):
         raise ArchitectureError(
             f"{label!r}: {value!r} is not a choice.\n"
-            "  expected: a label with a name, a whole number, or a list of those\n"
+            "  expected: a label with a name, a number, True, False, None, or a list of those\n"
             "  fix: write for example {'stem': 'conv3', 'depth': 2}"
         )
-    return items if isinstance(value, (list, tuple)) else items[0]
+    return cast(Choice, _as_tuple(value))
+
+
+def _is_plain(value: object) -> bool:
+    if isinstance(value, (list, tuple)):
+        return all(map(_is_plain, value))
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return value is None or isinstance(value, (str, int))
+
+
+def _as_tuple(value: object) -> object:
+    return tuple(map(_as_tuple, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _show(choice: Choice) -> str:
@@ -262,10 +275,6 @@ def freeze(
     return frozen
 
 
-class Patch:
-    """Base of what we put on a user's module for the time of a fit; never copied."""
-
-
 class _Gone:
     """Stands for an attribute of ours on a user's module, until it is taken off the copy."""
 
@@ -290,7 +299,7 @@ class _Freezer:
         for path, module in frozen.named_modules():
             for name in [n for n, value in module.__dict__.items() if isinstance(value, _Gone)]:
                 del module.__dict__[name]
-            if isinstance(module, (Mutable, BaseSuperNetModule)):
+            if isinstance(module, (MutableModule, BaseSuperNetModule)):
                 raise FreezeError(
                     f"a {type(module).__name__} is left at {path!r} of the frozen network.\n"
                     "  expected: every choice in the submodules of the model\n"
@@ -306,7 +315,7 @@ class _Freezer:
         for value in module.__dict__.values():
             if isinstance(value, Patch):
                 self.memo[id(value)] = _Gone()
-        if not isinstance(module, (Mutable, BaseSuperNetModule)):
+        if not isinstance(module, (MutableModule, BaseSuperNetModule)):
             for child in module.children():
                 self.prepare(child)
             return
@@ -314,12 +323,14 @@ class _Freezer:
         self.prepare(replacement)
         self.memo[id(module)] = copy.deepcopy(replacement, self.memo)
 
-    def select(self, module: Mutable | BaseSuperNetModule) -> nn.Module:
+    def select(self, module: MutableModule | BaseSuperNetModule) -> nn.Module:
         if isinstance(module, BaseSuperNetModule):
             return module.select(
                 {label: self.chosen[label] for label in module.search_space_spec()}
             )
-        return module.select(self.chosen[choice_label(module, self.paths[module])])
+        path = self.paths[module]
+        labels = [spec.label for spec in module.specs_at(path)]
+        return module.select_at(path, {label: self.chosen[label] for label in labels})
 
 
 def _reset(module: nn.Module) -> None:

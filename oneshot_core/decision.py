@@ -17,7 +17,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .errors import LabelError
+from .errors import LabelError, StrategyError
 from .space.spec import Candidate, Choice, ParameterSpec
 
 
@@ -57,7 +57,7 @@ class Decision(nn.Module, ABC):
 
     def extra_repr(self) -> str:
         """Show in printed models what is decided."""
-        return f"{self.spec.label!r}, {list(self.spec.candidates)}"
+        return f"{self.spec.label!r}, {self.spec.offer}"
 
     def active(self) -> list[Active]:
         """Return the candidates of this forward pass: the pinned ones, else the mixture."""
@@ -112,6 +112,8 @@ class Decision(nn.Module, ABC):
         """
         if k < 1:
             raise ValueError(f"top_k needs k >= 1, got {k}")
+        if self.spec.interval is not None:  # no preference can be learned for a number
+            return [(self.spec.default, 0.0)]
         with torch.no_grad():
             p = self.probabilities().double().cpu()
         scores = p.log().tolist()
@@ -158,6 +160,7 @@ class DecisionTable(nn.Module):
 
     Raises:
         LabelError: from :meth:`decide`, when one label is given two meanings.
+        StrategyError: from :meth:`decide`, when an interval is to be superposed.
     """
 
     def __init__(self, make: Callable[[ParameterSpec], Decision]) -> None:
@@ -178,9 +181,17 @@ class DecisionTable(nn.Module):
 
         Raises:
             LabelError: the label is known and decides between other candidates.
+            StrategyError: the spec is an interval, and decisions of this kind superpose.
         """
         if spec.label not in self._index:
             decision = self._make(spec)
+            if spec.interval is not None and decision.superposes:
+                raise StrategyError(
+                    f"{type(decision).__name__} cannot choose {spec.offer} for {spec.label!r} at "
+                    f"{path!r}: it weights candidates.\n"
+                    "  expected: a choice between candidates that can be listed\n"
+                    "  fix: oneshot.choice([...]), or a strategy that samples, such as 'random'"
+                )
             decision.rng = self.rng
             self._index[spec.label] = len(self._decisions)
             self._paths[spec.label] = path
@@ -189,9 +200,8 @@ class DecisionTable(nn.Module):
         if decision.spec != spec:
             raise LabelError(
                 f"the label {spec.label!r} names two different choices.\n"
-                f"  {self._paths[spec.label]!r} offers {list(decision.spec.candidates)} "
-                f"(n_chosen={decision.spec.n_chosen}),\n"
-                f"  {path!r} offers {list(spec.candidates)} (n_chosen={spec.n_chosen})\n"
+                f"  {self._paths[spec.label]!r} offers {decision.spec.offer},\n"
+                f"  {path!r} offers {spec.offer}\n"
                 "  fix: give the second one another label, or the same candidates"
             )
         return decision

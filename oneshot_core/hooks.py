@@ -9,7 +9,7 @@ from typing import TypeAlias
 from torch import nn
 
 from .errors import HookReturnError, UnsupportedModuleError
-from .space.mutable import Mutable
+from .space.mutable import MutableModule
 
 Memo: TypeAlias = MutableMapping[str, object]
 Options: TypeAlias = Mapping[str, object]
@@ -89,7 +89,7 @@ def no_default_hook(module: nn.Module, name: str, memo: Memo, mutate_kwargs: Opt
     Raises:
         UnsupportedModuleError: ``module`` is a choice.
     """
-    if isinstance(module, Mutable):
+    if isinstance(module, MutableModule):
         raise UnsupportedModuleError(
             f"no mutation hook handles the {type(module).__name__} at {name!r}.\n"
             "  expected: a hook that replaces it by a supernet module\n"

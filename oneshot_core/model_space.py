@@ -3,6 +3,10 @@
 A choice inside a candidate decides nothing unless that candidate is taken. The space is
 therefore a small tree of nodes (one for each choice module, by branch), read once from a
 module tree, whether mutated or not; everything else walks that.
+
+Constraints are conditions between labels. A partial architecture is *possible* as long as no
+condition whose labels are all decided and active is false; every draw, listing and count goes
+through partial architectures and leaves the impossible ones out.
 """
 
 from __future__ import annotations
@@ -11,19 +15,24 @@ import hashlib
 import json
 import math
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from torch import nn
 
-from .errors import ArchitectureError, LabelError
-from .space.mutable import Mutable
+from .errors import ArchitectureError, LabelError, SpaceError
+from .space.constraint import constraints_of
+from .space.mutable import MutableModule
 from .space.spec import Candidate, Choice, ParameterSpec
+from .space.value import Value
 from .supernet import BaseSuperNetModule
 
 MAX_LISTED = 4096
 """Choices are listed to draw one of them up to this number."""
+TRIES = 200
+"""Draws that may break a constraint before one is built that cannot."""
 
 Branches: TypeAlias = "dict[str, dict[Candidate, list[_Node]]]"
 
@@ -42,38 +51,52 @@ class ModelSpace:
 
     Args:
         root: a model with choices, before or after mutation. Only read, not kept.
+        constraints: conditions that hold beside those attached to ``root``.
 
     Attributes:
         specs: label -> :class:`ParameterSpec`, in walk order.
+        constraints: conditions that every architecture keeps.
 
     Raises:
         LabelError: one label names two different choices.
+        SpaceError: a constraint is about a label that the model does not have, or nothing
+            keeps all constraints.
     """
 
     specs: dict[str, ParameterSpec]
+    constraints: tuple[Value, ...]
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, constraints: Iterable[Value] = ()) -> None:
         self.specs = {}
         reader = _Reader(root, self.specs)
         self._nodes = reader.nodes([root])
+        given = {repr(c): c for c in (*constraints_of(root), *constraints)}
+        self.constraints = tuple(given.values())
+        self._conditions = [_Condition(c, frozenset(c.specs)) for c in self.constraints]
+        for condition in self._conditions:
+            self._check_condition(condition)
+        if self._conditions:
+            self.default()  # raises if there is no architecture at all
 
     @property
     def fingerprint(self) -> str:
         """A short hash of labels, candidates and counts; equal for equal spaces."""
         text = json.dumps(self.describe(), sort_keys=True)
+        if self.constraints:
+            text += json.dumps(sorted(map(repr, self.constraints)))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def describe(self) -> dict[str, dict[str, object]]:
         """Return the specs as JSON-able data."""
-        return {
-            label: {"candidates": list(spec.candidates), "n_chosen": spec.n_chosen}
-            for label, spec in self.specs.items()
-        }
+        return {label: spec.describe() for label, spec in self.specs.items()}
 
     @property
     def size(self) -> int:
-        """Count the architectures, each once however its unused choices stand."""
-        return _count(self._nodes, {})
+        """Count the architectures, each once however its unused choices stand.
+
+        Exact, with constraints. ``math.inf`` where an interval is among the choices.
+        """
+        return _count(self._nodes, {}, self._conditions)
 
     def __len__(self) -> int:
         """Return :attr:`size`; Python refuses lengths from ``2**63`` on, ``size`` has no limit."""
@@ -106,23 +129,70 @@ class ModelSpace:
         """Yield every architecture once: label -> choice for its active choices."""
         yield from self._complete({})
 
-    def _complete(self, partial: dict[str, Choice]) -> Iterator[dict[str, Choice]]:
+    def possible(self, partial: Mapping[str, Choice]) -> bool:
+        """Say whether no constraint is broken by what ``partial`` decides."""
+        return not self._broken(partial)
+
+    def _broken(self, partial: Mapping[str, Choice]) -> list[_Condition]:
+        if not self._conditions:
+            return []
+        decided = self.reduce(partial)
+        return [c for c in self._conditions if c.labels <= decided.keys() and not c.holds(decided)]
+
+    def _complete(
+        self,
+        partial: dict[str, Choice],
+        order: Callable[[ParameterSpec], Iterable[Choice]] = ParameterSpec.choices,
+    ) -> Iterator[dict[str, Choice]]:
+        """Yield every possible completion, choices tried in an ``order``."""
         undecided = next((s for s in self.active(partial) if s.label not in partial), None)
         if undecided is None:
             yield partial
             return
-        for choice in undecided.choices():
-            yield from self._complete({**partial, undecided.label: choice})
+        for choice in order(undecided):
+            further = {**partial, undecided.label: choice}
+            if self.possible(further):
+                yield from self._complete(further, order)
 
     def sample(self, rng: random.Random) -> dict[str, Choice]:
-        """Draw an architecture: every active choice uniformly, from ``rng`` alone."""
+        """Draw an architecture: every active choice uniformly, from ``rng`` alone.
+
+        A choice with a prior is drawn by that. With constraints, as if draws that break one were
+        thrown away.
+        """
         return self.complete({}, rng)
 
     def complete(self, partial: Mapping[str, Choice], rng: random.Random) -> dict[str, Choice]:
-        """Draw what ``partial`` leaves open, uniformly, and drop what decides nothing."""
+        """Draw what ``partial`` leaves open, as :meth:`sample`, and drop what decides nothing.
+
+        Raises:
+            ArchitectureError: no completion of ``partial`` keeps the constraints.
+        """
+        for _ in range(TRIES):
+            drawn = self.reduce(self._draw(partial, rng))
+            if self.possible(drawn):
+                return drawn
+
+        def shuffled(spec: ParameterSpec) -> list[Choice]:
+            if spec.interval is not None:
+                return [spec.draw(rng) for _ in range(TRIES)]
+            return rng.sample(list(spec.choices()), spec.size)
+
+        found = next(self._complete(self.reduce(partial), shuffled), None)
+        if found is None or not self.possible(found):
+            raise ArchitectureError(
+                f"no architecture with {dict(partial)} keeps the constraints.\n"
+                f"  expected: {', '.join(map(repr, self.constraints))}\n"
+                "  fix: decide less, or something else"
+            )
+        return self.reduce(found)
+
+    def _draw(self, partial: Mapping[str, Choice], rng: random.Random) -> dict[str, Choice]:
         chosen = dict(partial)
         for spec in _growing(self, chosen):
-            if spec.size < MAX_LISTED:
+            if spec.interval is not None or spec.prior is not None:
+                chosen[spec.label] = spec.draw(rng)
+            elif spec.size < MAX_LISTED:
                 choices = list(spec.choices())
                 chosen[spec.label] = choices[int(rng.random() * len(choices))]
             elif spec.n_chosen is None:  # subsets; the empty one is drawn again
@@ -132,18 +202,44 @@ class ModelSpace:
                 chosen[spec.label] = spec.normalise(taken)
             else:
                 chosen[spec.label] = spec.normalise(rng.sample(spec.candidates, spec.n_chosen))
-        return self.reduce(chosen)
+        return chosen
 
     def reduce(self, chosen: Mapping[str, Choice]) -> dict[str, Choice]:
         """Drop the choices that decide nothing under ``chosen``; add nothing."""
         return {s.label: chosen[s.label] for s in self.active(chosen) if s.label in chosen}
 
     def default(self) -> dict[str, Choice]:
-        """Return the architecture that the model runs before any search."""
-        partial: dict[str, Choice] = {}
-        for spec in _growing(self, partial):
-            partial[spec.label] = spec.default
-        return partial
+        """Return the architecture that the model runs before any search.
+
+        Where that breaks a constraint, the first that keeps them all, defaults being tried
+        first, later choices changed before earlier ones.
+        """
+
+        def default_first(spec: ParameterSpec) -> Iterator[Choice]:
+            yield spec.default
+            if spec.interval is None:
+                yield from (choice for choice in spec.choices() if choice != spec.default)
+
+        found = next(self._complete({}, default_first), None)
+        if found is None:
+            raise SpaceError(
+                "nothing keeps the constraints of the model space.\n"
+                f"  expected: at least one architecture with "
+                f"{', '.join(map(repr, self.constraints))}\n"
+                "  fix: correct the conditions given to oneshot.constrain"
+            )
+        return found
+
+    def _check_condition(self, condition: _Condition) -> None:
+        for label, spec in condition.value.specs.items():
+            if self.specs.get(label) != spec:
+                known = self.specs.get(label)
+                raise SpaceError(
+                    f"the constraint {condition.value!r} is about {label!r}, which is "
+                    f"{'no choice of the model' if known is None else known.offer}.\n"
+                    f"  expected: choices among {list(self.specs)}\n"
+                    "  fix: use the values that the layers of the model use"
+                )
 
     def validate(self, chosen: Mapping[str, object]) -> dict[str, Choice]:
         """Return ``chosen`` in normal form, reduced to what decides something.
@@ -162,10 +258,15 @@ class ModelSpace:
                 normal[label] = self.specs[label].normalise(value)
             except ArchitectureError:
                 spec = self.specs[label]
-                wrong.append(f"{label!r}: {value!r} is none of {list(spec.candidates)}")
+                wrong.append(
+                    f"{label!r}: {value!r} is none of {list(spec.candidates)}"
+                    if spec.interval is None
+                    else f"{label!r}: {value!r} is not {spec.offer}"
+                )
         if not wrong:
             missing = [s.label for s in self.active(normal) if s.label not in normal]
             wrong += [f"{label!r} is not decided" for label in missing]
+            wrong += [f"it breaks the constraint {c.value!r}" for c in self._broken(normal)]
         if wrong:
             raise ArchitectureError(
                 "the architecture does not fit this model space:\n"
@@ -174,6 +275,17 @@ class ModelSpace:
                 "  fix: use an architecture that was exported from this model"
             )
         return self.reduce(normal)
+
+
+@dataclass(frozen=True)
+class _Condition:
+    """A constraint and what it is about."""
+
+    value: Value
+    labels: frozenset[str]
+
+    def holds(self, chosen: Mapping[str, Choice]) -> bool:
+        return bool(self.value.evaluate(chosen))
 
 
 class _Reader:
@@ -196,32 +308,30 @@ class _Reader:
             if module in seen:
                 continue
             seen.add(module)
-            if isinstance(module, (Mutable, BaseSuperNetModule)):
+            if isinstance(module, (MutableModule, BaseSuperNetModule)):
                 node = self.node(module)
                 found[id(node)] = node
             else:
                 stack += reversed(list(module.children()))
         return list(found.values())
 
-    def node(self, module: Mutable | BaseSuperNetModule) -> _Node:
+    def node(self, module: MutableModule | BaseSuperNetModule) -> _Node:
         if module in self.known:
             return self.known[module]
-        branches: dict[str, Mapping[Candidate, Iterable[nn.Module]]]
-        if isinstance(module, Mutable):
-            label = choice_label(module, self.paths[module])
-            specs: tuple[ParameterSpec, ...] = (module.spec(label),)
-            branches = {label: module.branches()}
+        path = self.paths[module]
+        if isinstance(module, MutableModule):
+            specs = module.specs_at(path)
+            branches = module.branches_at(path)
         else:
             specs = tuple(module.search_space_spec().values())
-            branches = dict(module.branches())
+            branches = module.branches()
         node = self.known[module] = _Node(specs)
         for spec in specs:
             known = self.specs.setdefault(spec.label, spec)
             if known != spec:
                 raise LabelError(
                     f"the label {spec.label!r} names two different choices.\n"
-                    f"  one offers {list(known.candidates)}, the one at "
-                    f"{self.paths[module]!r} offers {list(spec.candidates)}\n"
+                    f"  one offers {known.offer}, the one at {path!r} offers {spec.offer}\n"
                     "  fix: give the second one another label, or the same candidates"
                 )
         conditional: set[nn.Module] = set()
@@ -235,11 +345,6 @@ class _Reader:
         return node
 
 
-def choice_label(module: Mutable, path: str) -> str:
-    """Return the label under which the choice at ``path`` decides."""
-    return module.label if module.label is not None else path
-
-
 def _growing(space: ModelSpace, partial: dict[str, Choice]) -> Iterator[ParameterSpec]:
     """Yield undecided active specs until the caller has decided all in ``partial``."""
     while True:
@@ -249,48 +354,98 @@ def _growing(space: ModelSpace, partial: dict[str, Choice]) -> Iterator[Paramete
         yield from undecided
 
 
-def _count(nodes: Iterable[_Node], chosen: Mapping[str, Choice]) -> int:
+class _Forbidden:
+    """In the place of a choice: count only where its label decides nothing."""
+
+
+_FORBIDDEN = _Forbidden()
+_Chosen: TypeAlias = "Mapping[str, Choice | _Forbidden]"
+
+
+def _count(nodes: Iterable[_Node], chosen: _Chosen, conditions: Sequence[_Condition]) -> int:
     """Count the ways to complete ``chosen`` at and below ``nodes``.
 
-    Groups of choices that have no label in common, however deep, are independent of each
-    other: their counts multiply.
+    Groups of choices that have no label and no condition in common, however deep, are
+    independent of each other: their counts multiply.
     """
+    undecided: list[_Node] = []
+    for node in _active(nodes, chosen):
+        if any(chosen.get(spec.label) is _FORBIDDEN for spec in node.specs):
+            return 0
+        if any(spec.label not in chosen for spec in node.specs):
+            undecided.append(node)
     groups: list[tuple[set[str], list[_Node]]] = []
-    for node in _undecided(nodes, chosen):
-        labels = {spec.label for below in _reachable([node]) for spec in below.specs}
-        labels -= chosen.keys()
+    for node in undecided:
+        labels = _labels(node) - chosen.keys()
         members = [node]
-        for group in [group for group in groups if group[0] & labels]:
+        for group in [g for g in groups if g[0] & labels or _connected(g[0], labels, conditions)]:
             groups.remove(group)
             labels |= group[0]
             members += group[1]
         groups.append((labels, members))
-    return math.prod(_count_group(members, chosen) for _, members in groups)
+    return math.prod(_count_group(members, chosen, conditions) for _, members in groups)
 
 
-def _count_group(nodes: list[_Node], chosen: Mapping[str, Choice]) -> int:
-    spec = next(spec for spec in nodes[0].specs if spec.label not in chosen)
-    branches = [node.branches.get(spec.label, {}) for node in _reachable(nodes)]
-    if not any(below for by_candidate in branches for below in by_candidate.values()):
-        return spec.size * _count(nodes, {**chosen, spec.label: spec.default})
-    return sum(_count(nodes, {**chosen, spec.label: choice}) for choice in spec.choices())
+def _count_group(nodes: list[_Node], chosen: _Chosen, conditions: Sequence[_Condition]) -> int:
+    """Count for choices that depend on each other, by deciding what most of them share first."""
+    shared = Counter(label for node in nodes for label in _labels(node) - chosen.keys())
+    here = {s.label: s for node in nodes for s in node.specs if s.label not in chosen}
+    label = max(shared, key=lambda name: (shared[name], name in here))
+    if shared[label] == 1:  # nothing is shared, so something that is active
+        label = next(iter(here))
+    spec, branching = _spec_of(label, nodes)
+    constrained = any(label in condition.labels for condition in conditions)
+    if label not in here:
+        if constrained:  # it matters whether it is active: decide something that is
+            label = next(iter(here))
+            spec, branching = _spec_of(label, nodes)
+            constrained = any(label in condition.labels for condition in conditions)
+        else:
+            without = _count(nodes, {**chosen, label: _FORBIDDEN}, conditions)
+            choices = [spec.default] if not branching else list(spec.choices())
+            each = [_count(nodes, {**chosen, label: c}, conditions) - without for c in choices]
+            return without + (sum(each) if branching else spec.size * each[0])
+    if not constrained and not branching:
+        return spec.size * _count(nodes, {**chosen, label: spec.default}, conditions)
+    total = 0
+    for choice in spec.choices():
+        further = {**chosen, label: choice}
+        decided = {name: c for name, c in further.items() if not isinstance(c, _Forbidden)}
+        asked = [c for c in conditions if label in c.labels and c.labels <= decided.keys()]
+        if all(condition.holds(decided) for condition in asked):
+            total += _count(nodes, further, conditions)
+    return total
 
 
-def _undecided(nodes: Iterable[_Node], chosen: Mapping[str, Choice]) -> list[_Node]:
-    """Return the active nodes of which something is not decided."""
+def _connected(one: set[str], other: set[str], conditions: Sequence[_Condition]) -> bool:
+    return any(c.labels & one and c.labels & other for c in conditions)
+
+
+def _labels(node: _Node) -> set[str]:
+    """Return the labels at and below a node."""
+    return {spec.label for below in _reachable([node]) for spec in below.specs}
+
+
+def _spec_of(label: str, nodes: Iterable[_Node]) -> tuple[ParameterSpec, bool]:
+    """Return a label's spec, and whether anything below ``nodes`` depends on what it takes."""
+    reachable = _reachable(nodes)
+    spec = next(s for node in reachable for s in node.specs if s.label == label)
+    branches = (node.branches.get(label, {}) for node in reachable)
+    return spec, any(below for by_candidate in branches for below in by_candidate.values())
+
+
+def _active(nodes: Iterable[_Node], chosen: _Chosen) -> list[_Node]:
+    """Return the nodes that are active under ``chosen``."""
 
     def active(node: _Node) -> Iterator[_Node]:
         yield from node.always
         for spec in node.specs:
-            if spec.label in chosen:
-                for candidate in spec.members(chosen[spec.label]):
+            choice = chosen.get(spec.label, _FORBIDDEN)
+            if not isinstance(choice, _Forbidden):
+                for candidate in spec.members(choice):
                     yield from node.branches.get(spec.label, {}).get(candidate, [])
 
-    return [
-        node
-        for node in _closure(nodes, active)
-        if any(spec.label not in chosen for spec in node.specs)
-    ]
+    return _closure(nodes, active)
 
 
 def _reachable(nodes: Iterable[_Node]) -> list[_Node]:

@@ -88,7 +88,7 @@ class BaseSuperNetModule(nn.Module, ABC):
     ) -> dict[str, dict[Candidate, float]]:
         """Return label -> candidate -> probability for the labels ``memo`` does not know.
 
-        Plain numbers, for people and loggers. For a gradient ask
+        Plain numbers, for people and loggers; none for intervals. For a gradient ask
         :meth:`Decision.probabilities <oneshot_core.decision.Decision.probabilities>`.
         """
         return {
@@ -100,7 +100,7 @@ class BaseSuperNetModule(nn.Module, ABC):
                 )
             )
             for decision in self.decisions
-            if decision.spec.label not in memo
+            if decision.spec.label not in memo and decision.spec.interval is None
         }
 
 

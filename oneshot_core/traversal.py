@@ -19,7 +19,7 @@ from torch import nn
 
 from .errors import MutationError, UnsupportedModuleError
 from .hooks import Memo, MutationHook, Options, run_hooks
-from .space.mutable import Mutable
+from .space.mutable import MutableModule
 from .supernet import BaseSuperNetModule
 
 MAX_GENERATIONS = 50
@@ -63,7 +63,7 @@ def traverse_and_mutate_submodules(
 
     Source: ``nni.nas.oneshot.pytorch.base_lightning.traverse_and_mutate_submodules``.
     """
-    if isinstance(root_module, Mutable):
+    if isinstance(root_module, MutableModule):
         raise UnsupportedModuleError(
             f"the root of the walk is itself a choice: {type(root_module).__name__}.\n"
             "  expected: a module that holds its choices as submodules\n"

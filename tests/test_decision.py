@@ -212,9 +212,9 @@ def test_a_label_that_is_not_known_is_a_key_error() -> None:
 @pytest.mark.parametrize(
     ("second", "shown"),
     [
-        pytest.param(ParameterSpec("x", ("a", "d")), "['a', 'd'] (n_chosen=1)", id="candidates"),
+        pytest.param(ParameterSpec("x", ("a", "d")), "one of ['a', 'd']", id="candidates"),
         pytest.param(ParameterSpec("x", ("b", "a", "c")), "['b', 'a', 'c']", id="order"),
-        pytest.param(ParameterSpec("x", ABC, 2), "(n_chosen=2)", id="n-chosen"),
+        pytest.param(ParameterSpec("x", ABC, 2), "2 of", id="n-chosen"),
     ],
 )
 def test_a_label_with_two_meanings_is_refused_with_both_places(
@@ -226,7 +226,7 @@ def test_a_label_with_two_meanings_is_refused_with_both_places(
         table.decide(second, path="decoder.1")
     message = str(caught.value)
     assert message.startswith("the label 'x' names two different choices.")
-    assert "'encoder.0' offers ['a', 'b', 'c'] (n_chosen=1)" in message
+    assert "'encoder.0' offers one of ['a', 'b', 'c']" in message
     assert "'decoder.1' offers" in message
     assert shown in message
     assert isinstance(caught.value, ValueError)

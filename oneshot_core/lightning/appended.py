@@ -15,9 +15,9 @@ from pytorch_lightning.utilities.types import LRSchedulerConfig
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from ..architecture import Patch
 from ..errors import OptimizerConfigError
 from ..optimizers import OptimizerPlan
+from ..space.patch import Patch
 from .trees import Tree, tree_of
 
 HIDDEN_IN = ("optimizers", "lr_schedulers")

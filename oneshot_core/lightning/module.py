@@ -54,6 +54,10 @@ if TYPE_CHECKING:
     from .evaluation import Ranking
 
 
+MAX_DRAWS = 1000
+"""Draws that may break a constraint before one is built that cannot."""
+
+
 class _MutatedWhenBuilt(ABCMeta):
     """Builds a search in the tree of its model, and mutates it after its whole constructor ran."""
 
@@ -295,21 +299,36 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     # --- asking and setting the architecture --------------------------------------------------
 
     def resample(self) -> dict[str, Choice]:
-        """Draw for the next forward passes; return label -> choice for what was drawn."""
-        memo: dict[str, Choice] = {}
+        """Draw for the next forward passes; return label -> choice for what was drawn.
+
+        Draws that break a constraint of the model space are thrown away. If those are nearly
+        all, one that keeps them is drawn uniformly instead.
+        """
+        for _ in range(MAX_DRAWS):
+            memo: dict[str, Choice] = {}
+            for module in self._nas_modules:
+                memo |= module.resample(memo)
+            if self.space.possible(memo):
+                return memo
+        drawn = self.space.complete({}, self.decisions.rng)
         for module in self._nas_modules:
-            memo |= module.resample(memo)
-        return memo
+            module.resample(drawn)
+        return drawn
 
     def reseed(self, *key: object) -> None:
         """Make the next draws a function of the search's seed and ``key`` alone."""
         self.decisions.reseed(self.seed, *key)
 
     def export(self) -> Architecture:
-        """Return the architecture that the strategy prefers. Deterministic."""
+        """Return the architecture that the strategy prefers. Deterministic.
+
+        With constraints, the most probable of those that keep them.
+        """
         chosen: dict[str, Choice] = {}
         for module in self._nas_modules:
             chosen |= module.export(chosen)
+        if not self.space.possible(chosen):
+            return self.top_k(1)[0]
         return Architecture(self.space.reduce(chosen), self.space)
 
     def export_probs(self) -> dict[str, dict[Candidate, float]]:

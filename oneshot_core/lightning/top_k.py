@@ -47,7 +47,7 @@ def most_probable(space: ModelSpace, decisions: DecisionTable, k: int) -> list[d
             found.append(dict(chosen))
             continue
         for choice, log_probability in ranked[undecided.label]:
-            heapq.heappush(
-                queue, entry({**chosen, undecided.label: choice}, score + log_probability)
-            )
+            further = {**chosen, undecided.label: choice}
+            if space.possible(further):
+                heapq.heappush(queue, entry(further, score + log_probability))
     return found

@@ -2,20 +2,60 @@
 
 from __future__ import annotations
 
+from .constraint import constrain, constraints_of
 from .input_choice import InputChoice, Reduction, reduce_inputs
 from .layer_choice import LayerChoice
-from .mutable import Mutable
+from .mutable import Branches, Mutable, MutableModule
+from .patch import Patch
 from .repeat import Repeat
-from .spec import Candidate, Choice, ParameterSpec
+from .spec import Candidate, Choice, Interval, ParameterSpec
+from .value import (
+    Computed,
+    RangeChoice,
+    Value,
+    ValueChoice,
+    apply,
+    choice,
+    combinations_of,
+    if_else,
+    loguniform,
+    maximum,
+    minimum,
+    resolve,
+    specs_in,
+    uniform,
+    values_in,
+)
 
 __all__ = [
+    "Branches",
     "Candidate",
     "Choice",
+    "Computed",
     "InputChoice",
+    "Interval",
     "LayerChoice",
     "Mutable",
+    "MutableModule",
     "ParameterSpec",
+    "Patch",
+    "RangeChoice",
     "Reduction",
     "Repeat",
+    "Value",
+    "ValueChoice",
+    "apply",
+    "choice",
+    "combinations_of",
+    "constrain",
+    "constraints_of",
+    "if_else",
+    "loguniform",
+    "maximum",
+    "minimum",
     "reduce_inputs",
+    "resolve",
+    "specs_in",
+    "uniform",
+    "values_in",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 
 from ..errors import SpaceError
 from .mutable import Mutable
-from .spec import Choice, ParameterSpec
+from .spec import Candidate, Choice, ParameterSpec
 
 Reduction = Literal["sum", "mean", "concat", "none"]
 
@@ -70,7 +70,7 @@ class InputChoice(Mutable):
         return ParameterSpec(label, tuple(range(self.n_candidates)), self.n_chosen)
 
     def select(self, choice: Choice) -> nn.Module:
-        return _selector(self.spec("input").members(choice), self.reduction, self.dim)
+        return _selector(_indices(self.spec("input").members(choice)), self.reduction, self.dim)
 
     def check(self, inputs: Sequence[Any], where: str) -> None:
         """Refuse another number of inputs than was declared.
@@ -93,7 +93,7 @@ class InputChoice(Mutable):
         """
         self.check(inputs, self.label or "")
         spec = self.spec("input")
-        taken = [inputs[int(index)] for index in spec.members(spec.default)]
+        taken = [inputs[index] for index in _indices(spec.members(spec.default))]
         return reduce_inputs(taken, [None] * len(taken), self.reduction, self.dim)
 
 
@@ -121,7 +121,11 @@ def reduce_inputs(
     return total / reduce(operator.add, [1 if w is None else w for w in weights])
 
 
-def _selector(taken: Sequence[int | str], reduction: Reduction, dim: int) -> nn.Module:
+def _indices(taken: Sequence[Candidate]) -> list[int]:
+    return [index for index in taken if isinstance(index, int)]
+
+
+def _selector(taken: Sequence[int], reduction: Reduction, dim: int) -> nn.Module:
     """Build the plain torch module that a frozen :class:`InputChoice` becomes.
 
     torch has no layer that picks from a list, so it is written as a ``torch.fx`` graph: it
@@ -129,7 +133,7 @@ def _selector(taken: Sequence[int | str], reduction: Reduction, dim: int) -> nn.
     """
     graph = fx.Graph()
     inputs = graph.placeholder("inputs")
-    picked = [graph.call_function(operator.getitem, (inputs, int(index))) for index in taken]
+    picked = [graph.call_function(operator.getitem, (inputs, index)) for index in taken]
     if reduction == "none":
         graph.output(picked)
     elif reduction == "concat":

@@ -10,12 +10,40 @@ from torch import nn
 from ..errors import SpaceError
 from .spec import Candidate, Choice, ParameterSpec
 
+Branches = Mapping[str, Mapping[Candidate, Sequence[nn.Module]]]
+"""Label -> candidate -> submodules that run only if it is taken."""
 
-class Mutable(nn.Module, ABC):
-    """A place in a model where something is to be chosen.
 
-    Before a search it runs as a plain module with its default choice, so the bare model
-    trains. A mutation hook replaces it by a supernet module.
+class MutableModule(nn.Module, ABC):
+    """A module of which something is to be chosen, under one label or several.
+
+    Before a search it runs with its default choice, so the bare model trains. A mutation hook
+    replaces it by a supernet module. ``path`` is always its dotted path in the model, after
+    which unlabelled choices are named.
+    """
+
+    @abstractmethod
+    def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:
+        """Describe the choices, each label once."""
+
+    @abstractmethod
+    def select_at(self, path: str, chosen: Mapping[str, Choice]) -> nn.Module:
+        """Return a plain module that computes ``chosen``, which decides every label.
+
+        It contains nothing of unchosen candidates, and nothing of ours.
+        """
+
+    def branches_at(self, path: str) -> Branches:
+        """Return, by label and candidate, the submodules that run only if it is taken.
+
+        Choices nested in those submodules decide nothing unless the candidate is taken.
+        Submodules not named here always run.
+        """
+        return {}
+
+
+class Mutable(MutableModule):
+    """A module that makes one choice.
 
     Args:
         label: name of the decision; equal labels decide together. None takes the dotted path
@@ -53,3 +81,16 @@ class Mutable(nn.Module, ABC):
         Submodules not named here always run.
         """
         return {}
+
+    def label_at(self, path: str) -> str:
+        """Return the label under which this decides at ``path``."""
+        return path if self.label is None else self.label
+
+    def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:
+        return (self.spec(self.label_at(path)),)
+
+    def select_at(self, path: str, chosen: Mapping[str, Choice]) -> nn.Module:
+        return self.select(chosen[self.label_at(path)])
+
+    def branches_at(self, path: str) -> Branches:
+        return {self.label_at(path): self.branches()}

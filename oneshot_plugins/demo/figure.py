@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oneshot_core import Ranking, freeze
+from oneshot_core.space import Candidate
 from oneshot_plugins.costs.counts import parameters
 from oneshot_plugins.spaces.chain import OPERATIONS, Chain1d
 
@@ -24,7 +25,7 @@ def draw(
     results: dict[str, Result],
     *,
     ranking: Ranking | None,
-    probabilities: dict[str, dict[str | int, float]],
+    probabilities: dict[str, dict[Candidate, float]],
 ) -> Path:
     """Write the figure to ``path`` and return it.
 
@@ -66,7 +67,7 @@ def _cloud(axes: Axes, ranking: Ranking, found: Result) -> None:
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _heat(axes: Axes, probabilities: dict[str, dict[str | int, float]]) -> None:
+def _heat(axes: Axes, probabilities: dict[str, dict[Candidate, float]]) -> None:
     labels, names = list(probabilities), list(OPERATIONS)
     table = np.array([[probabilities[label][name] for label in labels] for name in names])
     axes.imshow(table, cmap="Blues", vmin=0, vmax=1, aspect="auto")

@@ -6,8 +6,8 @@ import random
 from collections import deque
 from collections.abc import Generator, Mapping
 
-from oneshot_core import Architecture, ModelSpace
-from oneshot_core.errors import RankingError
+from oneshot_core import Architecture, ModelSpace, ParameterSpec
+from oneshot_core.errors import ArchitectureError, RankingError
 from oneshot_core.space import Choice
 
 TRIES = 100
@@ -81,11 +81,29 @@ def mutate(
 ) -> dict[str, Choice]:
     """Return ``parent`` with one choice changed to another, and what that leaves open drawn.
 
+    Where the change breaks a constraint, the other choices of that constraint are drawn anew.
     The parent itself if there is nothing to change.
     """
     changeable = [spec for spec in space.active(parent) if spec.size > 1]
     if not changeable:
         return dict(parent)
     spec = rng.choice(changeable)
-    other = rng.choice([choice for choice in spec.choices() if choice != parent[spec.label]])
-    return space.complete({**parent, spec.label: other}, rng)
+    changed = {**parent, spec.label: _other(spec, parent[spec.label], rng)}
+    if not space.possible(changed):
+        bound = {
+            label
+            for constraint in space.constraints
+            if spec.label in constraint.specs
+            for label in constraint.specs
+        }
+        changed = {k: v for k, v in changed.items() if k == spec.label or k not in bound}
+    try:
+        return space.complete(changed, rng)
+    except ArchitectureError:  # too much hangs together
+        return dict(parent)
+
+
+def _other(spec: ParameterSpec, current: Choice, rng: random.Random) -> Choice:
+    if spec.interval is not None:
+        return spec.draw(rng)
+    return rng.choice([choice for choice in spec.choices() if choice != current])

@@ -140,7 +140,7 @@ class MixedInput(MixedChoice[InputChoice]):
         choice = self.original
         choice.check(inputs, self.decision.spec.label)
         active = self.decision.active()
-        values = [inputs[int(a.candidate)] for a in active]
+        values = [inputs[cast(int, a.candidate)] for a in active]
         weights = [a.weight for a in active]
         if choice.n_chosen == 1 and choice.reduction != "mean":
             # One input goes on, mixed if need be; concatenating or listing it comes after.
@@ -162,7 +162,7 @@ class MixedRepeat(MixedChoice[Repeat]):
 
     def forward(self, x: Tensor) -> Any:
         """Apply the blocks; every block must keep what the next one accepts."""
-        weights = {int(active.candidate): active.weight for active in self.decision.active()}
+        weights = {cast(int, a.candidate): a.weight for a in self.decision.active()}
         outputs: list[tuple[Tensor, Tensor | None]] = []
         for depth in range(max(weights) + 1):
             if depth:

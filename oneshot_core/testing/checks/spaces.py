@@ -13,7 +13,7 @@ from torch import nn
 
 from ...architecture import freeze
 from ...model_space import ModelSpace
-from ...space import Choice, Mutable
+from ...space import Choice, MutableModule
 from ..case import NothingToCheckError, Sample, Subject, checks, require
 from ..tensors import form
 
@@ -26,7 +26,7 @@ def builds(subject: Subject) -> None:
     for sample in _samples(subject):
         model = sample.make()
         require(
-            isinstance(model, nn.Module) and not isinstance(model, Mutable),
+            isinstance(model, nn.Module) and not isinstance(model, MutableModule),
             f"{subject.record.id} builds {type(model).__name__}",
             "a torch.nn.Module that holds choices",
             "return a module; around a single choice, nn.Sequential",
