@@ -291,6 +291,7 @@ class _Freezer:
         self.chosen = architecture
         self.paths = {module: path for path, module in root.named_modules()}
         self.memo: dict[int, object] = {}
+        self.slices: dict[object, nn.Parameter] = {}
         self.ready: set[nn.Module] = set()
 
     def freeze(self, root: nn.Module) -> nn.Module:
@@ -320,8 +321,17 @@ class _Freezer:
                 self.prepare(child)
             return
         replacement = self.select(module)
+        self.tie(replacement)
         self.prepare(replacement)
         self.memo[id(module)] = copy.deepcopy(replacement, self.memo)
+
+    def tie(self, module: nn.Module) -> None:
+        """Let parameters that were cut in the same way from one parameter be one again."""
+        for part in module.modules():
+            for name, parameter in part._parameters.items():
+                origin = getattr(parameter, "_oneshot_slice", None)
+                if parameter is not None and origin is not None:
+                    part._parameters[name] = self.slices.setdefault(origin, parameter)
 
     def select(self, module: MutableModule | BaseSuperNetModule) -> nn.Module:
         if isinstance(module, BaseSuperNetModule):

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from typing import NamedTuple
 
@@ -150,6 +150,29 @@ class Decision(nn.Module, ABC):
     def draw_uniform(self) -> Choice:
         """Draw one of all choices, each equally probable, from :attr:`rng`."""
         return self.spec.draw(self.rng)
+
+
+def joint(decisions: Iterable[Decision]) -> list[tuple[dict[str, Choice], Tensor | None]]:
+    """Return the combinations of candidates that take part, each with its weight.
+
+    For a module that depends on several decisions, each of which takes one candidate. Weights
+    multiply, since decisions are independent; None where no decision weights anything.
+    """
+    combinations: list[tuple[dict[str, Choice], Tensor | None]] = [({}, None)]
+    for decision in decisions:
+        combinations = [
+            ({**chosen, decision.spec.label: active.candidate}, times(weight, active.weight))
+            for chosen, weight in combinations
+            for active in decision.active()
+        ]
+    return combinations
+
+
+def times(one: Tensor | None, other: Tensor | None) -> Tensor | None:
+    """Multiply two weights; None is "as it is"."""
+    if one is None or other is None:
+        return other if one is None else one
+    return one * other
 
 
 class DecisionTable(nn.Module):

@@ -18,6 +18,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TypeAlias
 
 from torch import nn
@@ -34,7 +35,14 @@ MAX_LISTED = 4096
 TRIES = 200
 """Draws that may break a constraint before one is built that cannot."""
 
-Branches: TypeAlias = "dict[str, dict[Candidate, list[_Node]]]"
+
+@dataclass(frozen=True)
+class _Gate:
+    """Nodes that decide something only under a condition on some labels."""
+
+    labels: frozenset[str]
+    opens: Callable[[Mapping[str, Choice]], bool]
+    nodes: list[_Node]
 
 
 @dataclass
@@ -42,7 +50,7 @@ class _Node:
     """One choice module: what it decides, and the choices below it."""
 
     specs: tuple[ParameterSpec, ...]
-    branches: Branches = field(default_factory=dict)
+    gates: list[_Gate] = field(default_factory=list)
     always: list[_Node] = field(default_factory=list)
 
 
@@ -59,8 +67,8 @@ class ModelSpace:
 
     Raises:
         LabelError: one label names two different choices.
-        SpaceError: a constraint is about a label that the model does not have, or nothing
-            keeps all constraints.
+        SpaceError: a constraint is about a label that the model does not have, nothing keeps
+            all constraints, or they leave in what a layer cannot be built with.
     """
 
     specs: dict[str, ParameterSpec]
@@ -77,6 +85,8 @@ class ModelSpace:
             self._check_condition(condition)
         if self._conditions:
             self.default()  # raises if there is no architecture at all
+        for path, name, chosen, why in reader.impossible:
+            self._require_excluded(path, name, chosen, why)
 
     @property
     def fingerprint(self) -> str:
@@ -114,16 +124,11 @@ class ModelSpace:
         stack = list(reversed(self._nodes))
         while stack:
             node = stack.pop()
-            below = list(node.always)
             for spec in node.specs:
                 if spec.label not in seen:
                     seen.add(spec.label)
                     yield spec
-                if spec.label in chosen:
-                    branches = node.branches.get(spec.label, {})
-                    for candidate in spec.members(chosen[spec.label]):
-                        below += branches.get(candidate, [])
-            stack += reversed(below)
+            stack += reversed([*node.always, *_opened(node, chosen)])
 
     def architectures(self) -> Iterator[dict[str, Choice]]:
         """Yield every architecture once: label -> choice for its active choices."""
@@ -230,6 +235,19 @@ class ModelSpace:
             )
         return found
 
+    def _require_excluded(
+        self, path: str, name: str, chosen: Mapping[str, Choice], why: str
+    ) -> None:
+        if not self.possible(chosen):
+            return
+        completions = islice(self._complete(dict(chosen)), MAX_LISTED)
+        if any(chosen.keys() <= architecture.keys() for architecture in completions):
+            raise SpaceError(
+                f"the {name} at {path!r} cannot be built with {dict(chosen)}: {why}.\n"
+                "  expected: only architectures that can be built\n"
+                "  fix: rule it out, as by oneshot.constrain(model, width % groups == 0)"
+            )
+
     def _check_condition(self, condition: _Condition) -> None:
         for label, spec in condition.value.specs.items():
             if self.specs.get(label) != spec:
@@ -288,12 +306,31 @@ class _Condition:
         return bool(self.value.evaluate(chosen))
 
 
+@dataclass(frozen=True)
+class _Taken:
+    """Whether a candidate is taken."""
+
+    spec: ParameterSpec
+    candidate: Candidate
+
+    def __call__(self, chosen: Mapping[str, Choice]) -> bool:
+        return self.candidate in self.spec.members(chosen[self.spec.label])
+
+
+def _opened(node: _Node, chosen: Mapping[str, Choice]) -> Iterator[_Node]:
+    """Yield the nodes below ``node`` whose conditions are decided and hold."""
+    for gate in node.gates:
+        if gate.labels <= chosen.keys() and gate.opens(chosen):
+            yield from gate.nodes
+
+
 class _Reader:
     """Read nodes from modules; a module in several places becomes one node."""
 
     def __init__(self, root: nn.Module, specs: dict[str, ParameterSpec]) -> None:
         self.paths = {module: path for path, module in root.named_modules()}
         self.known: dict[nn.Module, _Node] = {}
+        self.impossible: list[tuple[str, str, Mapping[str, Choice], str]] = []
         self.specs = specs
 
     def nodes(
@@ -321,10 +358,14 @@ class _Reader:
         path = self.paths[module]
         if isinstance(module, MutableModule):
             specs = module.specs_at(path)
-            branches = module.branches_at(path)
+            branches, gates = module.branches_at(path), module.gates_at(path)
+            impossible = module.impossible_at(path)
         else:
             specs = tuple(module.search_space_spec().values())
-            branches = module.branches()
+            branches, gates = module.branches(), module.gates()
+            impossible = module.impossible()
+        name = type(module).__name__
+        self.impossible += [(path, name, chosen, why) for chosen, why in impossible]
         node = self.known[module] = _Node(specs)
         for spec in specs:
             known = self.specs.setdefault(spec.label, spec)
@@ -335,12 +376,19 @@ class _Reader:
                     "  fix: give the second one another label, or the same candidates"
                 )
         conditional: set[nn.Module] = set()
+        by_label = {spec.label: spec for spec in specs}
         for label, by_candidate in branches.items():
-            node.branches[label] = {}
             for candidate, parts in by_candidate.items():
-                parts = list(parts)
                 conditional.update(parts)
-                node.branches[label][candidate] = self.nodes(parts)
+                below = self.nodes(parts)
+                if below:
+                    taken = _Taken(by_label[label], candidate)
+                    node.gates.append(_Gate(frozenset([label]), taken, below))
+        for condition, parts in gates:
+            conditional.update(parts)
+            below = self.nodes(parts)
+            if below:
+                node.gates.append(_Gate(frozenset(condition.specs), condition.evaluate, below))
         node.always = self.nodes(module.children(), leave_out=conditional)
         return node
 
@@ -410,7 +458,7 @@ def _count_group(nodes: list[_Node], chosen: _Chosen, conditions: Sequence[_Cond
     total = 0
     for choice in spec.choices():
         further = {**chosen, label: choice}
-        decided = {name: c for name, c in further.items() if not isinstance(c, _Forbidden)}
+        decided = _decided(further)
         asked = [c for c in conditions if label in c.labels and c.labels <= decided.keys()]
         if all(condition.holds(decided) for condition in asked):
             total += _count(nodes, further, conditions)
@@ -430,22 +478,17 @@ def _spec_of(label: str, nodes: Iterable[_Node]) -> tuple[ParameterSpec, bool]:
     """Return a label's spec, and whether anything below ``nodes`` depends on what it takes."""
     reachable = _reachable(nodes)
     spec = next(s for node in reachable for s in node.specs if s.label == label)
-    branches = (node.branches.get(label, {}) for node in reachable)
-    return spec, any(below for by_candidate in branches for below in by_candidate.values())
+    return spec, any(label in gate.labels for node in reachable for gate in node.gates)
 
 
 def _active(nodes: Iterable[_Node], chosen: _Chosen) -> list[_Node]:
     """Return the nodes that are active under ``chosen``."""
+    decided = _decided(chosen)
+    return _closure(nodes, lambda node: [*node.always, *_opened(node, decided)])
 
-    def active(node: _Node) -> Iterator[_Node]:
-        yield from node.always
-        for spec in node.specs:
-            choice = chosen.get(spec.label, _FORBIDDEN)
-            if not isinstance(choice, _Forbidden):
-                for candidate in spec.members(choice):
-                    yield from node.branches.get(spec.label, {}).get(candidate, [])
 
-    return _closure(nodes, active)
+def _decided(chosen: _Chosen) -> dict[str, Choice]:
+    return {label: c for label, c in chosen.items() if not isinstance(c, _Forbidden)}
 
 
 def _reachable(nodes: Iterable[_Node]) -> list[_Node]:
@@ -453,9 +496,8 @@ def _reachable(nodes: Iterable[_Node]) -> list[_Node]:
 
     def below(node: _Node) -> Iterator[_Node]:
         yield from node.always
-        for by_candidate in node.branches.values():
-            for nodes in by_candidate.values():
-                yield from nodes
+        for gate in node.gates:
+            yield from gate.nodes
 
     return _closure(nodes, below)
 

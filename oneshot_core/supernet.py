@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 
 from .decision import Decision
+from .space.mutable import Branches, Gates
 from .space.spec import Candidate, Choice, ParameterSpec
 
 
@@ -23,7 +24,7 @@ class BaseSuperNetModule(nn.Module, ABC):
     """
 
     def __init__(self, *decisions: Decision) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # not super(): a subclass may be of a layer's class as well
         # Not setattr: that would register them as submodules of the user's model.
         self.__dict__["_decisions"] = decisions
 
@@ -45,13 +46,27 @@ class BaseSuperNetModule(nn.Module, ABC):
             chosen: label -> choice, for all labels of this module.
         """
 
-    def branches(self) -> Mapping[str, Mapping[Candidate, Sequence[nn.Module]]]:
+    def branches(self) -> Branches:
         """Return, by label and candidate, the submodules that run only if it is taken.
 
         Choices nested in those submodules decide nothing unless the candidate is taken.
         Submodules not named here always run.
         """
         return {}
+
+    def gates(self) -> Gates:
+        """Return the submodules that run only under conditions on more than one choice.
+
+        As :meth:`branches`, for what no single candidate decides.
+        """
+        return ()
+
+    def impossible(self) -> Iterator[tuple[Mapping[str, Choice], str]]:
+        """Yield combinations of choices that cannot be built, and why.
+
+        Constraints must exclude them. Nothing, where every combination works.
+        """
+        yield from ()
 
     def search_space_spec(self) -> dict[str, ParameterSpec]:
         """Return label -> spec for every decision of this module."""

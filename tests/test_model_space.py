@@ -19,7 +19,14 @@ from torch import Tensor, nn
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import ArchitectureError, LabelError
 from oneshot_core.model_space import ModelSpace
-from oneshot_core.space import Choice, InputChoice, LayerChoice, Mutable, ParameterSpec, Repeat
+from oneshot_core.space import (
+    Choice,
+    InputChoice,
+    LayerChoice,
+    MutableModule,
+    ParameterSpec,
+    Repeat,
+)
 from oneshot_core.supernet import BaseSuperNetModule
 from oneshot_core.traversal import traverse_and_mutate_submodules
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
@@ -75,12 +82,12 @@ def enumerate_slowly(root: nn.Module) -> Iterator[dict[str, Choice]]:
     paths = {module: path for path, module in root.named_modules()}
     specs: dict[str, ParameterSpec] = {}
     for module, path in paths.items():
-        if isinstance(module, Mutable):
+        if isinstance(module, MutableModule):
             label = module.label or path
-            specs[label] = module.spec(label)
+            specs[label] = module.specs_at(label)[0]
 
     def used(module: nn.Module, chosen: Mapping[str, Any]) -> Iterator[str]:
-        if not isinstance(module, Mutable):
+        if not isinstance(module, MutableModule):
             parts = list(module.children())
         else:
             label = module.label or paths[module]
@@ -104,7 +111,7 @@ def distinct(architectures: Iterator[dict[str, Choice]]) -> set[frozenset[tuple[
 
 
 def small(root: nn.Module, limit: int = 3000) -> bool:
-    sizes = (m.spec("x").size for m in root.modules() if isinstance(m, Mutable))
+    sizes = (m.specs_at("x")[0].size for m in root.modules() if isinstance(m, MutableModule))
     return math.prod(sizes) <= limit
 
 

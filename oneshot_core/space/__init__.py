@@ -5,7 +5,7 @@ from __future__ import annotations
 from .constraint import constrain, constraints_of
 from .input_choice import InputChoice, Reduction, reduce_inputs
 from .layer_choice import LayerChoice
-from .mutable import Branches, Mutable, MutableModule
+from .mutable import Branches, Gates, Mutable, MutableModule
 from .patch import Patch
 from .repeat import Repeat
 from .spec import Candidate, Choice, Interval, ParameterSpec
@@ -32,6 +32,7 @@ __all__ = [
     "Candidate",
     "Choice",
     "Computed",
+    "Gates",
     "InputChoice",
     "Interval",
     "LayerChoice",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from torch import nn
 
 from ..errors import SpaceError
 from .spec import Candidate, Choice, ParameterSpec
+from .value import Value
 
 Branches = Mapping[str, Mapping[Candidate, Sequence[nn.Module]]]
 """Label -> candidate -> submodules that run only if it is taken."""
+Gates = Sequence[tuple[Value, Sequence[nn.Module]]]
+"""Conditions, each with submodules that run only if it is true."""
 
 
 class MutableModule(nn.Module, ABC):
@@ -41,6 +44,20 @@ class MutableModule(nn.Module, ABC):
         """
         return {}
 
+    def gates_at(self, path: str) -> Gates:
+        """Return the submodules that run only under conditions on more than one choice.
+
+        As :meth:`branches_at`, for what no single candidate decides.
+        """
+        return ()
+
+    def impossible_at(self, path: str) -> Iterator[tuple[Mapping[str, Choice], str]]:
+        """Yield combinations of choices that cannot be built, and why.
+
+        Constraints must exclude them. Nothing, where every combination works.
+        """
+        yield from ()
+
 
 class Mutable(MutableModule):
     """A module that makes one choice.
@@ -55,12 +72,7 @@ class Mutable(MutableModule):
 
     def __init__(self, label: str | None = None) -> None:
         super().__init__()
-        if label is not None and (not isinstance(label, str) or not label):
-            raise SpaceError(
-                f"{type(self).__name__} got label={label!r}.\n"
-                "  expected: a non-empty string, or None for the module's path\n"
-                "  fix: give the choice a name such as 'stem'"
-            )
+        check_label(label, self)
         self.label = label
 
     @abstractmethod
@@ -94,3 +106,17 @@ class Mutable(MutableModule):
 
     def branches_at(self, path: str) -> Branches:
         return {self.label_at(path): self.branches()}
+
+
+def check_label(label: object, choice: nn.Module) -> None:
+    """Refuse what is no label.
+
+    Raises:
+        SpaceError: ``label`` is neither None nor a non-empty string.
+    """
+    if label is not None and (not isinstance(label, str) or not label):
+        raise SpaceError(
+            f"{type(choice).__name__} got label={label!r}.\n"
+            "  expected: a non-empty string, or None for the module's path\n"
+            "  fix: give the choice a name such as 'stem'"
+        )

@@ -9,26 +9,29 @@ from typing import TypeAlias
 from torch import Tensor, nn
 
 from ..errors import SpaceError
-from .mutable import Mutable
-from .spec import Candidate, Choice, ParameterSpec
+from .mutable import Branches, Gates, MutableModule, check_label
+from .spec import Choice, ParameterSpec
+from .value import Value, ValueChoice
 
 BlockFactory: TypeAlias = Callable[[int], nn.Module]
 
 
-class Repeat(Mutable):
+class Repeat(MutableModule):
     """Run a chain of blocks whose length is to be chosen.
 
     Depth ``d`` runs the first ``d`` blocks; depth 0 returns the input. Runs the largest depth
-    until a search replaces it.
+    until a search replaces it, or what the defaults of a value give.
 
     Args:
         blocks: a module (copied for every place), a factory ``index -> module``, or as many
             modules as the largest depth.
-        depth: a fixed number, ``(min, max)`` with both ends included, or a list of depths.
-        label: see :class:`Mutable`.
+        depth: a fixed number, ``(min, max)`` with both ends included, a list of depths, or a
+            value (:func:`oneshot_core.choice`, or computed from choices), which has its own label.
+        label: see :class:`Mutable`; not with a value.
 
     Raises:
-        SpaceError: the depths are not whole numbers from 0 on, or do not fit the blocks.
+        SpaceError: the depths are not whole numbers from 0 on, do not fit the blocks, or a value
+            is given beside a label.
 
     Source: ``nni.nas.nn.pytorch.Repeat``.
     """
@@ -36,28 +39,62 @@ class Repeat(Mutable):
     def __init__(
         self,
         blocks: nn.Module | BlockFactory | Sequence[nn.Module],
-        depth: int | tuple[int, int] | list[int],
+        depth: int | tuple[int, int] | list[int] | Value,
         *,
         label: str | None = None,
     ) -> None:
-        super().__init__(label)
-        self.depths = _read_depths(depth)
+        super().__init__()
+        if isinstance(depth, Value):
+            if label is not None:
+                raise SpaceError(
+                    f"Repeat got label={label!r} beside depth={depth!r}.\n"
+                    "  expected: one of them; a value has its own label\n"
+                    "  fix: leave the label out"
+                )
+            self.depths = _read_depths(list(depth.distribution()))
+        else:
+            check_label(label, self)
+            self.depths = _read_depths(depth)
+        self.label = label
+        self.depth = depth if isinstance(depth, Value) else None
         self.blocks = nn.ModuleList(_build_blocks(blocks, max(self.depths)))
 
-    def spec(self, label: str) -> ParameterSpec:
-        return ParameterSpec(label, self.depths, default=max(self.depths))
+    def depth_at(self, path: str) -> Value:
+        """Return the depth as a value of what decides it at ``path``."""
+        if self.depth is not None:
+            return self.depth
+        return ValueChoice(self.depths, label=path if self.label is None else self.label)
 
-    def select(self, choice: Choice) -> nn.Module:
-        if not isinstance(choice, int):
-            raise TypeError(f"a depth is a whole number, not {choice!r}")
-        return nn.Sequential(*self.blocks[:choice])
+    def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:
+        return tuple(self.depth_at(path).specs.values())
 
-    def branches(self) -> Mapping[Candidate, Sequence[nn.Module]]:
-        return {depth: tuple(self.blocks[:depth]) for depth in self.depths}
+    def select_at(self, path: str, chosen: Mapping[str, Choice]) -> nn.Module:
+        return nn.Sequential(*self.blocks[: self.depth_at(path).evaluate(chosen)])
+
+    def branches_at(self, path: str) -> Branches:
+        depth = self.depth_at(path)
+        if len(depth.specs) != 1:
+            return {}  # see gates_at
+        ((label, spec),) = depth.specs.items()
+        return {
+            label: {
+                candidate: tuple(self.blocks[: depth.evaluate({label: candidate})])
+                for candidate in spec.candidates
+            }
+        }
+
+    def gates_at(self, path: str) -> Gates:
+        depth = self.depth_at(path)
+        if len(depth.specs) == 1:
+            return ()
+        return tuple((depth > index, (block,)) for index, block in enumerate(self.blocks))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Apply all blocks, one after another."""
-        for block in self.blocks:
+        """Apply the blocks, one after another."""
+        depth = max(self.depths)
+        if self.depth is not None:
+            depth = self.depth.evaluate({k: s.default for k, s in self.depth.specs.items()})
+        for block in self.blocks[:depth]:
             x = block(x)
         return x
 

@@ -14,21 +14,22 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
-from oneshot_core.decision import Decision, DecisionTable
+from oneshot_core.decision import Decision, DecisionTable, joint
 from oneshot_core.errors import SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import (
-    Candidate,
+    Branches,
     Choice,
+    Gates,
     InputChoice,
     LayerChoice,
-    Mutable,
+    MutableModule,
     Repeat,
     reduce_inputs,
 )
 from oneshot_core.supernet import BaseSuperNetModule
 
-P = TypeVar("P", bound=Mutable)
+P = TypeVar("P", bound=MutableModule)
 
 
 class MixedChoice(BaseSuperNetModule, Generic[P]):
@@ -36,15 +37,17 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
 
     Args:
         choice: what is replaced; its submodules are shared, not copied.
-        decision: what decides.
+        *decisions: what decides, one for each label of the choice.
+        path: of the choice in the model.
     """
 
-    replaces: ClassVar[type[Mutable]]
+    replaces: ClassVar[type[MutableModule]]
 
-    def __init__(self, choice: P, decision: Decision) -> None:
-        super().__init__(decision)
+    def __init__(self, choice: P, *decisions: Decision, path: str = "") -> None:
+        super().__init__(*decisions)
         # By plain reference: as a submodule it would appear in the tree as a choice again.
         self.__dict__["choice"] = choice
+        self.path = path
         for name, module in choice.named_children():
             self.add_module(name, module)
         self.training = choice.training
@@ -54,7 +57,7 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
 
     @property
     def decision(self) -> Decision:
-        """What decides here."""
+        """What decides here, of a choice with one label."""
         return self.decisions[0]
 
     @property
@@ -69,15 +72,18 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
         """Replace the choice that this class is for; the mutation hook."""
         if type(module) is not cls.replaces:  # a subclass may mean something else
             return None
-        decisions = cast(DecisionTable, mutate_kwargs["decisions"])
-        label = name if module.label is None else module.label
-        return cls(cast(P, module), decisions.decide(module.spec(label), path=name))
+        table = cast(DecisionTable, mutate_kwargs["decisions"])
+        decisions = [table.decide(spec, path=name) for spec in module.specs_at(name)]
+        return cls(cast(P, module), *decisions, path=name)
 
     def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
-        return self.original.select(chosen[self.decision.spec.label])
+        return self.original.select_at(self.path, chosen)
 
-    def branches(self) -> Mapping[str, Mapping[Candidate, Sequence[nn.Module]]]:
-        return {self.decision.spec.label: self.original.branches()}
+    def branches(self) -> Branches:
+        return self.original.branches_at(self.path)
+
+    def gates(self) -> Gates:
+        return self.original.gates_at(self.path)
 
 
 class MixedLayer(MixedChoice[LayerChoice]):
@@ -162,14 +168,19 @@ class MixedRepeat(MixedChoice[Repeat]):
 
     def forward(self, x: Tensor) -> Any:
         """Apply the blocks; every block must keep what the next one accepts."""
-        weights = {cast(int, a.candidate): a.weight for a in self.decision.active()}
+        depth_of = self.original.depth_at(self.path)
+        weights: dict[int, Tensor | None] = {}
+        for chosen, weight in joint(self.decisions):
+            depth = depth_of.evaluate(chosen)
+            known = weights.get(depth)
+            weights[depth] = weight if known is None or weight is None else known + weight
         outputs: list[tuple[Tensor, Tensor | None]] = []
         for depth in range(max(weights) + 1):
             if depth:
                 x = self.blocks[depth - 1](x)
             if depth in weights:
                 outputs.append((x, weights[depth]))
-        return weighted_sum(outputs, self.decision.spec.label)
+        return weighted_sum(outputs, repr(depth_of))
 
 
 def weighted_sum(outputs: Sequence[tuple[Any, Tensor | None]], label: str = "") -> Any:

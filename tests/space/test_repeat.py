@@ -42,8 +42,8 @@ def power(index: int) -> Add:
 )
 def test_depths(depth: Any, depths: tuple[int, ...]) -> None:
     choice = Repeat(power, depth)
-    assert choice.spec("d") == ParameterSpec("d", depths)
-    assert choice.spec("d").default == max(depths)
+    assert choice.specs_at("d") == (ParameterSpec("d", depths),)
+    assert choice.specs_at("d")[0].default == max(depths)
     assert len(choice.blocks) == max(depths)
 
 
@@ -100,19 +100,13 @@ def test_it_runs_the_largest_depth() -> None:
 @pytest.mark.parametrize(("depth", "expected"), [(0, 0), (1, 1), (2, 11), (3, 111)])
 def test_a_selected_depth_runs_the_first_blocks(depth: int, expected: int) -> None:
     choice = Repeat(power, (0, 3))
-    selected = choice.select(depth)
+    selected = choice.select_at("d", {"d": depth})
     assert selected(torch.zeros(1)).item() == expected
     assert list(selected) == list(choice.blocks)[:depth]
     assert type(selected) is nn.Sequential
 
 
-@pytest.mark.parametrize("choice", ["1", (1,)])
-def test_a_depth_that_is_no_number_cannot_be_selected(choice: Any) -> None:
-    with pytest.raises(TypeError, match="whole number"):
-        Repeat(power, (0, 3)).select(choice)
-
-
 def test_a_depth_needs_the_blocks_before_it() -> None:
     choice = Repeat(power, [0, 2])
     a, b = choice.blocks
-    assert dict(choice.branches()) == {0: (), 2: (a, b)}
+    assert choice.branches_at("d") == {"d": {0: (), 2: (a, b)}}
