@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneshot_core.hookspecs import Component, hookimpl
+from oneshot_core.hookspecs import Component, Conformance, hookimpl
 
 
 @hookimpl
@@ -44,6 +44,13 @@ def oneshot_components() -> list[Component]:
         _rule("prelu", "PReLURule", "PReLU"),
         _rule("attention", "AttentionRule", "MultiheadAttention"),
     ]
+
+
+@hookimpl
+def oneshot_conformance() -> Conformance:
+    return Conformance(
+        samples={"oneshot_core.nn:MutableLayer": "oneshot_plugins.supernets.samples:layers"}
+    )
 
 
 def _supernet(name: str, cls: str, handles: str, summary: str) -> Component:

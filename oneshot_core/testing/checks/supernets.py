@@ -144,15 +144,15 @@ def replaces_its_choice(subject: Subject) -> None:
             "a BaseSuperNetModule",
             f"let mutate recognise {name}, and its Component declare it in handles=",
         )
-        spec = choice.spec(choice.label or "body")
         assert isinstance(result.replacement, BaseSuperNetModule)
         found = result.replacement.search_space_spec()
-        require(
-            found.get(spec.label) == spec,
-            f"the choice decides {spec}, the module in its place {list(found.values())}",
-            "the same label, candidates and n_chosen",
-            "make the decision from module.spec(module.label or name)",
-        )
+        for spec in choice.specs_at("body"):
+            require(
+                found.get(spec.label) == spec,
+                f"the choice decides {spec}, the module in its place {list(found.values())}",
+                "the same labels, candidates and n_chosen",
+                "make the decisions from module.specs_at(name)",
+            )
 
 
 def leaves_other_modules_alone(subject: Subject) -> None:
