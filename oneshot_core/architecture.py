@@ -14,6 +14,7 @@ from torch import nn
 
 from .errors import ArchitectureError, FreezeError
 from .model_space import ModelSpace
+from .space.graph import GraphWhenFrozen, as_graph
 from .space.mutable import MutableModule
 from .space.patch import Patch
 from .space.spec import Choice
@@ -306,7 +307,7 @@ class _Freezer:
                     "  expected: every choice in the submodules of the model\n"
                     "  fix: register the choice as a submodule of what uses it"
                 )
-        return frozen
+        return _without_plugin_classes(frozen)
 
     def prepare(self, module: nn.Module) -> None:
         """Enter the choices at and below ``module`` into the memo."""
@@ -341,6 +342,22 @@ class _Freezer:
         path = self.paths[module]
         labels = [spec.label for spec in module.specs_at(path)]
         return module.select_at(path, {label: self.chosen[label] for label in labels})
+
+
+def _without_plugin_classes(root: nn.Module) -> nn.Module:
+    """Turn modules that are to be graphs into graphs, outermost first, shared ones once."""
+    if isinstance(root, GraphWhenFrozen):
+        return as_graph(root, "")
+    graphs: dict[nn.Module, nn.Module] = {}
+    for path, parent in list(root.named_modules()):
+        if isinstance(parent, GraphWhenFrozen):
+            continue  # in the graph of what held it
+        for name, child in parent._modules.items():
+            if isinstance(child, GraphWhenFrozen):
+                if child not in graphs:
+                    graphs[child] = as_graph(child, f"{path}.{name}".lstrip("."))
+                parent._modules[name] = graphs[child]
+    return root
 
 
 def _reset(module: nn.Module) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .constraint import constrain, constraints_of
+from .graph import GraphWhenFrozen, as_graph
 from .input_choice import InputChoice, Reduction, reduce_inputs
 from .layer_choice import LayerChoice
 from .mutable import Branches, Gates, Mutable, MutableModule
@@ -33,6 +34,7 @@ __all__ = [
     "Choice",
     "Computed",
     "Gates",
+    "GraphWhenFrozen",
     "InputChoice",
     "Interval",
     "LayerChoice",
@@ -46,6 +48,7 @@ __all__ = [
     "Value",
     "ValueChoice",
     "apply",
+    "as_graph",
     "choice",
     "combinations_of",
     "constrain",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from oneshot_core.space import LayerChoice
+from oneshot_core.space import GraphWhenFrozen, LayerChoice
 
 
 def _conv(width: int, kernel: int) -> nn.Module:
@@ -36,7 +36,7 @@ OPERATIONS: dict[str, Callable[[int], nn.Module]] = {
 """Name -> factory of an operation that keeps shape ``(batch, width, length)``."""
 
 
-class Chain1d(nn.Module):
+class Chain1d(GraphWhenFrozen):
     """A stem, positions with one operation each, and a linear classifier.
 
     The length is halved by the stem and once more in the middle of the chain.

@@ -22,15 +22,18 @@ def layers() -> list[Sample]:
         return (torch.linspace(-1, 1, 2 * 2 * 36).reshape(2, 2, 6, 6),)
 
     def linear() -> nn.Module:
-        return onn.Linear(4, oneshot.choice([2, 3, 5], label="out"))
+        layer: nn.Module = onn.Linear(4, oneshot.choice([2, 3, 5], label="out"))
+        return layer
 
     def conv() -> nn.Module:
         kernel = oneshot.choice([1, 3], label="kernel")
         width = oneshot.choice([2, 4], label="width")
-        return onn.Conv2d(2, 2 * width, kernel, padding=kernel // 2)
+        layer: nn.Module = onn.Conv2d(2, 2 * width, kernel, padding=kernel // 2)
+        return layer
 
     def norm() -> nn.Module:
-        return onn.LayerNorm(4, eps=oneshot.choice([1e-5, 1e-2], label="eps"))
+        layer: nn.Module = onn.LayerNorm(4, eps=oneshot.choice([1e-5, 1e-2], label="eps"))
+        return layer
 
     return [
         Sample(_same_each_time(linear), vectors),
