@@ -36,9 +36,15 @@ def _print(report: Report, verbose: bool) -> None:
     for name in ("OUTCOME", "CHECKED", "CHECK"):
         table.add_column(name, no_wrap=True)
     table.add_column("", overflow="fold")
-    styles = {"passed": "green", "failed": "bold red", "skipped": "dim", "expected": "yellow"}
+    styles = {
+        "passed": "green",
+        "failed": "bold red",
+        "advice": "yellow",
+        "skipped": "dim",
+        "expected": "yellow",
+    }
     for result in report:
-        if verbose or result.outcome in ("failed", "expected"):
+        if verbose or result.outcome in ("failed", "advice", "expected"):
             outcome = Text(result.outcome, styles[result.outcome])
             # As Text, since [...] in a string would be markup.
             table.add_row(outcome, result.subject, result.check, Text(result.message))

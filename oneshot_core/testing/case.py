@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-import random
-import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import traceback
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Any
+from typing import Any, Literal
 
 from .._discovery import describe, import_target
 from .._records import Record
@@ -18,7 +15,7 @@ from ..errors import ConformanceError, OneShotError, PluginLoadError
 from ..hookspecs import Conformance
 from .report import Result
 
-_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+Level = Literal["required", "recommended"]
 
 
 class NothingToCheckError(Exception):
@@ -99,10 +96,17 @@ class Check:
 
     The part of the id before the dot says what it is for: a kind (with ``-`` for ``_``),
     ``packaging`` for manifests, ``component`` for all components, ``cross`` for pairs.
+
+    Args:
+        id: never given to another promise, for plugins name it in ``expected_failures``.
+        function: checks one subject.
+        level: ``"required"``; or ``"recommended"``: where it does not hold, that is advice and
+            no failure. Promises that are new in a release are recommended until the next.
     """
 
     id: str
     function: Callable[[Subject], None]
+    level: Level = "required"
 
     @property
     def scope(self) -> str:
@@ -115,9 +119,11 @@ class Check:
         return self.function.__doc__ or ""
 
 
-def checks(scope: str, *functions: Callable[[Subject], None]) -> tuple[Check, ...]:
+def checks(
+    scope: str, *functions: Callable[[Subject], None], level: Level = "required"
+) -> tuple[Check, ...]:
     """Return the checks of a scope; ``equals_frozen`` becomes ``"scope.equals-frozen"``."""
-    return tuple(Check(f"{scope}.{f.__name__.replace('_', '-')}", f) for f in functions)
+    return tuple(Check(f"{scope}.{f.__name__.replace('_', '-')}", f, level) for f in functions)
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +145,13 @@ class Case:
         return None
 
     def run(self) -> Result:
-        """Run the check; whatever it raises is a result."""
+        """Run the check; whatever it raises is a result.
+
+        It runs in an empty working directory. Random states, warnings, log levels and settings
+        such as torch's default dtype are afterwards as they were.
+        """
+        from .isolation import isolated  # imports torch
+
         reason = self.expected_failure
         try:
             with isolated():
@@ -149,15 +161,17 @@ class Case:
         except NothingToCheckError as nothing:
             return self._result("skipped", str(nothing))
         except (Exception, SystemExit) as error:
+            message = self._explain(error)
             if reason is not None:
-                return self._result("expected", reason)
-            return self._result("failed", self._explain(error))
+                return self._result("expected", f"{reason}\n  now: {message}")
+            outcome = "failed" if self.check.level == "required" else "advice"
+            return self._result(outcome, message, _where(error))
         if reason is not None:
             return self._result(
                 "failed",
                 f"it holds, though it is declared to fail: {reason}.\n"
                 "  expected: no declaration for what holds\n"
-                "  fix: take it out of expected_failures",
+                "  fix: take it out of expected_failures, or name there exactly what fails",
             )
         return self._result("passed")
 
@@ -183,8 +197,15 @@ class Case:
             f"  fix: correct what raises, with `oneshot plugins check {self.subject.record.id}`"
         )
 
-    def _result(self, outcome: Any, message: str = "") -> Result:
-        return Result(self.check.id, self.subject.name, outcome, message)
+    def _result(self, outcome: Any, message: str = "", trace: str = "") -> Result:
+        return Result(self.check.id, self.subject.name, outcome, message, trace)
+
+
+def _where(error: BaseException) -> str:
+    """Return the traceback of what was raised by a component, and not by a check."""
+    if isinstance(error, ConformanceError) and error.__cause__ is None:
+        return ""
+    return "".join(traceback.format_exception(error))
 
 
 def require(holds: bool, what: str, expected: str, fix: str) -> None:
@@ -209,25 +230,3 @@ def require_samples(samples: Sequence[Any], key: str, what: str) -> None:
         f"samples for {key!r}, declared by the hook oneshot_conformance",
         f"return Conformance(samples={{{key!r}: 'package.module:function'}}) from the manifest",
     )
-
-
-@contextmanager
-def isolated() -> Iterator[None]:
-    """Let a check start from one random state, in silence, and put everything back."""
-    import torch
-
-    python = random.getstate()
-    loggers = [logging.getLogger(name) for name in _LOGGERS]
-    levels = [logger.level for logger in loggers]
-    with torch.random.fork_rng(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        random.seed(0)
-        torch.manual_seed(0)
-        for logger in loggers:
-            logger.setLevel(logging.ERROR)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            for logger, level in zip(loggers, levels, strict=True):
-                logger.setLevel(level)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 
@@ -54,7 +57,14 @@ def networks() -> list[Sample]:
         return (batch(),)
 
     return [
-        Sample(perceptron, vectors),
-        Sample(convolutions, images),
-        Sample(Tied, vectors),
+        Sample(partial(_seeded, perceptron), vectors),
+        Sample(partial(_seeded, convolutions), images),
+        Sample(partial(_seeded, Tied), vectors),
     ]
+
+
+def _seeded(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build with the same weights each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return build()

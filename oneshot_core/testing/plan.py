@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from .._records import MANIFEST, Record
+from .._records import MANIFEST, REGISTERED, Record
 from .._registry import Registry
 from ..errors import UnknownComponentError
 from ..hookspecs import Conformance
@@ -23,55 +23,86 @@ def plan(
     components = [r for r in registry.find() if r.kind != MANIFEST and r.state != "disabled"]
     for name in names:
         if not any(record.matches(name) for record in [*manifests, *components]):
-            raise _unknown(name, [*manifests, *components])
-    declared = merged([*declarations(registry), declared])
+            raise _unknown(name, registry, [*manifests, *components])
+    said = [*declarations(registry), (REGISTERED, declared)]
 
     def selected(record: Record) -> bool:
         return not names or any(record.matches(name) for name in names)
 
+    def subject(record: Record, partner: Record | None = None) -> Subject:
+        theirs = {record.provider} | ({partner.provider} if partner else set())
+        return Subject(record, registry, merged(said, theirs), partner)
+
     def subjects() -> Iterator[tuple[Subject, tuple[str, ...]]]:
         for record in filter(selected, manifests):
-            yield Subject(record, registry, declared), ("packaging",)
+            yield subject(record), ("packaging",)
         for record in filter(selected, components):
             scopes = ["component"]
             if record.usable:
                 scopes.append(record.kind.replace("_", "-"))
-            yield Subject(record, registry, declared), tuple(scopes)
+            yield subject(record), tuple(scopes)
         for supernet in registry.ordered("supernet"):
             for strategy in registry.ordered("strategy"):
                 if selected(supernet) or selected(strategy):
-                    yield Subject(supernet, registry, declared, strategy), ("cross",)
+                    yield subject(supernet, strategy), ("cross",)
 
     return [
-        Case(check, subject)
-        for subject, scopes in subjects()
+        Case(check, each)
+        for each, scopes in subjects()
         for check in checks
         if check.scope in scopes
     ]
 
 
-def declarations(registry: Registry) -> Iterator[Conformance]:
-    """Yield what plugins declare; those that cannot say it are left to a check of their own."""
+def declarations(registry: Registry) -> list[tuple[str, Conformance]]:
+    """Return provider and declaration; those who cannot say it are left to a check of their own."""
+    providers = {record.name: record.provider for record in registry.manifests()}
+    found = []
     for implementation in registry.hook.oneshot_conformance.get_hookimpls():
         try:
             answer = implementation.function()
-        except Exception:
+        except (Exception, SystemExit):
             continue
-        if isinstance(answer, Conformance):
-            yield answer
+        if isinstance(answer, Conformance) and _well_formed(answer):
+            found.append((providers[implementation.plugin_name], answer))
+    return found
 
 
-def merged(declared: Iterable[Conformance]) -> Conformance:
-    """Return all declarations as one; of two for one thing the later counts."""
+def _well_formed(declared: Conformance) -> bool:
+    pairs = declared.expected_failures
+    return (
+        isinstance(declared.samples, Mapping)
+        and isinstance(pairs, Mapping)
+        and all(isinstance(pair, tuple) and len(pair) == 2 for pair in pairs)
+    )
+
+
+def merged(said: Iterable[tuple[str, Conformance]], theirs: set[str]) -> Conformance:
+    """Return what counts for a subject, of all that was declared.
+
+    Args:
+        said: provider and declaration.
+        theirs: the providers of the subject. What they, or the program, say about samples
+            beats what others say; and only they can expect a failure.
+    """
+    said = sorted(said, key=lambda each: (each[0] in theirs, each[0] == REGISTERED))
     samples: dict[str, str] = {}
     failures: dict[tuple[str, str], str] = {}
-    for each in declared:
-        samples |= each.samples
-        failures |= each.expected_failures
+    for provider, declared in said:
+        samples |= declared.samples
+        if provider in theirs or provider == REGISTERED:
+            failures |= declared.expected_failures
     return Conformance(samples, failures)
 
 
-def _unknown(name: str, records: Iterable[Record]) -> UnknownComponentError:
+def _unknown(name: str, registry: Registry, records: Iterable[Record]) -> UnknownComponentError:
+    disabled = [r for r in registry.find(state="disabled") if r.matches(name)]
+    if disabled:
+        return UnknownComponentError(
+            f"{name!r} is switched off: {disabled[0].reason}.\n"
+            "  expected: something that is in use\n"
+            f"  fix: {disabled[0].fix}"
+        )
     providers = ", ".join(dict.fromkeys(record.provider for record in records))
     return UnknownComponentError(
         f"nothing that is installed is named {name!r}.\n"

@@ -1,7 +1,8 @@
 """``pytest --oneshot-conformance DIST``: the checks as tests, without any test code.
 
 pytest loads this in every run of everybody who has oneshot-core installed, so without the
-option it does nothing, and it imports neither torch nor Lightning nor any plugin.
+option it only offers the fixture ``oneshot_registry``, and it imports neither torch nor Lightning
+nor any plugin.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import pytest
 from ..errors import ConformanceError, UnknownComponentError
 
 if TYPE_CHECKING:
+    from .._registry import Registry
     from .case import Case
 
 OPTION = "--oneshot-conformance"
@@ -28,6 +30,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         dest="oneshot_conformance",
         help="check the components of this distribution, or this kind:name; may be repeated",
     )
+
+
+@pytest.fixture
+def oneshot_registry() -> Registry:
+    """An empty registry of the test's own, which nothing that is installed gets into.
+
+    Register in it what the test is about, and pass it on as ``registry=``.
+    """
+    from .._registry import Registry
+
+    return Registry(entry_points=False)
 
 
 @pytest.hookimpl(tryfirst=True)  # before others select and sort, so that -k and -m work on ours

@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from .._version import __version__
 
 SCHEMA = "oneshot.conformance/1"
-Outcome = Literal["passed", "failed", "skipped", "expected"]
+Outcome = Literal["passed", "failed", "advice", "skipped", "expected"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +23,7 @@ class Result:
     ==============  ===================================================================
     ``passed``      it holds
     ``failed``      it does not, or it was declared to fail and holds; see ``message``
+    ``advice``      it does not, and is recommended only; see ``message``
     ``skipped``     there was nothing to check; ``message`` says why
     ``expected``    it does not hold, as the plugin declares; ``message`` is the reason
     ==============  ===================================================================
@@ -32,12 +33,14 @@ class Result:
         subject: what was checked, such as ``"supernet:layer-choice"``.
         outcome: see the table.
         message: what happened, ``expected:`` and ``fix:``; or the reason.
+        traceback: of what a component raised, empty if a check found the fault.
     """
 
     check: str
     subject: str
     outcome: Outcome
     message: str = ""
+    traceback: str = ""
 
     def __str__(self) -> str:
         head = f"{self.outcome}  {self.subject}  {self.check}"

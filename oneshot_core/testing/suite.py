@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from ..errors import ConformanceError
+from ..errors import ConformanceError, UnknownComponentError
 from . import cases
 from .case import Case
 
@@ -31,12 +31,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     names: str | Sequence[str] | None = getattr(metafunc.module, "conformance", None)
     if not names:
-        raise pytest.UsageError(
+        pytest.fail(
             f"{metafunc.module.__name__} does not say what to check.\n"
             "  expected: conformance = 'your-distribution' beside the import of this suite\n"
-            "  fix: add that line"
+            "  fix: add that line",
+            pytrace=False,
         )
-    found = cases(*([names] if isinstance(names, str) else names))
+    try:
+        found = cases(*([names] if isinstance(names, str) else names))
+    except UnknownComponentError as error:
+        pytest.fail(f"{metafunc.module.__name__}: {error}", pytrace=False)
     metafunc.parametrize("case", found, ids=str)
 
 
@@ -54,8 +58,11 @@ def report(case: Case) -> None:
     __tracebackhide__ = True
     result = case.run()
     if result.outcome == "failed":
-        raise ConformanceError(result.message)
+        trace = f"\n\n{result.traceback}" if result.traceback else ""
+        raise ConformanceError(result.message + trace)
     if result.outcome == "skipped":
         pytest.skip(result.message)
     if result.outcome == "expected":
         pytest.xfail(result.message)
+    if result.outcome == "advice":
+        pytest.xfail(f"recommended: {result.message}")

@@ -78,10 +78,5 @@ def trace_of(root: nn.Module) -> tuple[object, ...]:
     return modules, tensors
 
 
-def rng_state() -> bytes:
-    """Return the state of torch's generator, to be compared."""
-    return bytes(torch.get_rng_state().tolist())
-
-
 def _hooks(module: nn.Module) -> int:
     return sum(len(value) for name, value in module.__dict__.items() if name.endswith("_hooks"))

@@ -98,10 +98,15 @@ def searched(
     model: Trial, strategy: Any, registry: Registry, options: Mapping[str, Any]
 ) -> BaseOneShotLightningModule:
     """Return a search, with an ``arch_dataloader`` if the strategy takes one."""
-    given = dict(options)
+    return search(model, strategy, registry=registry, **completed(strategy, options))
+
+
+def completed(strategy: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``options`` with a seed, and an ``arch_dataloader`` if the strategy takes one."""
+    given = {"seed": 0, **options}
     if _takes(strategy, "arch_dataloader"):
         given.setdefault("arch_dataloader", loader(0.5))
-    return search(model, strategy, seed=0, registry=registry, **given)
+    return given
 
 
 def _takes(cls: type, name: str) -> bool:

@@ -93,7 +93,7 @@ def test_the_option_makes_one_item_for_each_check_of_each_component(x: Path) -> 
 
 
 def test_items_are_selected_by_keyword_and_a_misspelt_name_is_an_error(x: Path) -> None:
-    done = run(x, "--oneshot-conformance", "oneshot-plugin-x", "-k", "x.one and number")
+    done = run(x, "--oneshot-conformance", "oneshot-plugin-x", "-k", "x.one and is-a-number")
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     wrong = run(x, "--oneshot-conformance", "oneshot-plugin-y")
     assert wrong.returncode == pytest.ExitCode.USAGE_ERROR
@@ -110,3 +110,34 @@ def test_the_suite_gives_the_same_as_tests_of_a_module(x: Path) -> None:
     assert "failed" not in done.stdout.replace("xfailed", "")
     (x / "test_conformance.py").write_text(suite)
     assert "does not say what to check" in run(x).stdout
+
+
+def test_authors_get_an_empty_registry_that_nothing_installed_gets_into(x: Path) -> None:
+    (x / "test_mine.py").write_text(
+        "import sys\n"
+        "def test_mine(oneshot_registry):\n"
+        "    assert list(oneshot_registry) == []\n"
+        "    oneshot_registry.register('cost', 'mine', abs)\n"
+        "    assert list(oneshot_registry) == ['cost:mine']\n"
+        "    assert not {'torch', 'x_manifest'} & set(sys.modules)\n"
+        "def test_another(oneshot_registry):\n"
+        "    assert list(oneshot_registry) == []\n"
+    )
+    done = run(x, "-q")
+    assert "2 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_what_a_component_raises_is_shown_with_its_traceback(x: Path) -> None:
+    (x / "site" / "x_parts.py").write_text("def one(network, *inputs):\n    return {}['gone']\n")
+    done = run(x, "--oneshot-conformance", "cost:x.one", "-k", "is-a-number")
+    assert "1 failed" in done.stdout, done.stdout + done.stderr
+    assert "KeyError: 'gone' (" in done.stdout
+    assert "return {}['gone']" in done.stdout
+
+
+def test_a_misspelt_name_in_a_suite_is_an_error_without_a_traceback(x: Path) -> None:
+    suite = "from oneshot_core.testing.suite import *\nconformance = 'oneshot-plugin-y'\n"
+    (x / "test_conformance.py").write_text(suite)
+    out = run(x).stdout
+    assert "test_conformance: nothing that is installed is named 'oneshot-plugin-y'" in out
+    assert "suite.py" not in out

@@ -6,7 +6,18 @@ import argparse
 
 from ..._records import REGISTERED
 from ..case import NothingToCheckError, Subject, checks, require
-from ..fresh import heavy_imports
+from ..fresh import in_fresh_process
+
+
+def name_is_free(subject: Subject) -> None:
+    """Its name is one word, and not that of a built-in command, which would be run instead."""
+    name = subject.record.name
+    require(
+        name not in BUILT_IN and "." not in name,
+        f"`oneshot {name}` cannot be this command",
+        f"a name such as noise-report, not in {sorted(BUILT_IN)}",
+        "rename the component",
+    )
 
 
 def declares_arguments(subject: Subject) -> None:
@@ -29,9 +40,9 @@ def help_needs_no_torch(subject: Subject) -> None:
     if subject.record.provider == REGISTERED:
         raise NothingToCheckError("a program registered it, so it is imported already")
     module, _, path = subject.record.component.target.partition(":")
-    found = heavy_imports(
+    found = in_fresh_process(
         f"import argparse, {module}; {module}.{path}.add_arguments(argparse.ArgumentParser())"
-    )
+    ).heavy
     require(
         not found,
         f"showing its help imports {', '.join(found)}",
@@ -40,4 +51,7 @@ def help_needs_no_torch(subject: Subject) -> None:
     )
 
 
-CHECKS = checks("command", declares_arguments, help_needs_no_torch)
+BUILT_IN = {"plugins"}
+"""Names of commands that are not plugins."""
+
+CHECKS = checks("command", name_is_free, declares_arguments, help_needs_no_torch)

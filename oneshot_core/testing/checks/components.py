@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from ..._discovery import describe, import_target
+from ..._discovery import close_matches, describe, import_target
 from ..._records import FIRST_PARTY, REGISTERED
 from ...errors import PluginLoadError
 from ..case import NothingToCheckError, Subject, checks, require
+from ..isolation import rng_state
 
 PREFIX = "oneshot-plugin-"
+KINDS = ("mutation_hook", "supernet", "strategy", "cost", "space", "searcher", "command")
+"""The kinds that have checks of their own."""
 
 
 def name_is_its_own(subject: Subject) -> None:
@@ -28,7 +31,7 @@ def name_carries_its_prefix(subject: Subject) -> None:
     """
     record = subject.record
     if record.provider in (FIRST_PARTY, REGISTERED):
-        return
+        raise NothingToCheckError(f"names of {record.provider} need no prefix")
     prefix = record.provider.removeprefix(PREFIX)
     rest = record.name.removeprefix(prefix)
     require(
@@ -50,11 +53,29 @@ def has_a_summary(subject: Subject) -> None:
     )
 
 
+def kind_is_known(subject: Subject) -> None:
+    """There are checks for its kind; one of a plugin's own is checked as a component only."""
+    kind = subject.record.kind
+    close = close_matches(kind, KINDS)
+    require(
+        kind in KINDS or not close,
+        f"{subject.record.id} has the kind {kind!r}, of which nothing knows",
+        f"one of {', '.join(KINDS)}, or a word that is not nearly one of them",
+        f"did you mean {close}?",
+    )
+    if kind not in KINDS:
+        raise NothingToCheckError(
+            f"there are no checks for the kind {kind!r}: only what holds for any component is "
+            "checked"
+        )
+
+
 def target_loads(subject: Subject) -> None:
-    """What it stands for can be imported."""
+    """What it stands for can be imported, and importing it neither seeds nor sets anything."""
     record = subject.record
     if record.state == "shadowed":
         raise NothingToCheckError("another component has its name")
+    before = rng_state()[:2]
     try:
         subject.registry.load(record.id)
     except PluginLoadError as error:
@@ -66,6 +87,12 @@ def target_loads(subject: Subject) -> None:
             "correct the target in the manifest, or what its module imports; requirements "
             "belong into dependencies in pyproject.toml",
         )
+    require(
+        rng_state()[:2] == before,
+        f"importing {record.component.target} draws or seeds random numbers",
+        "the random state that the user has set",
+        "draw where the component is used, from a generator of its own",
+    )
 
 
 def handles_exist(subject: Subject) -> None:
@@ -85,6 +112,7 @@ def handles_exist(subject: Subject) -> None:
 
 CHECKS = checks(
     "component",
+    kind_is_known,
     name_is_its_own,
     name_carries_its_prefix,
     has_a_summary,

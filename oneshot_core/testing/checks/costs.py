@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from ..case import Subject, checks, require
+from ..isolation import noise, rng_state
 from ..networks import networks
 from ..tensors import trace_of
 
@@ -39,10 +40,39 @@ def leaves_network_alone(subject: Subject) -> None:
         )
 
 
+def same_network_same_number(subject: Subject) -> None:
+    """Equal networks cost the same, and measuring draws no random numbers.
+
+    The cost of an architecture is compared with others', and is computed once. A cost that
+    measures time declares here an expected failure.
+    """
+    for options in subject.options():
+        for sample in networks():
+            costs = []
+            for seed in (1, 2):
+                network, inputs = sample.make(), sample.inputs()
+                noise(seed)
+                before = rng_state()
+                costs.append(subject.load()(network, *inputs, **options))
+                require(
+                    rng_state() == before,
+                    f"measuring a {type(network).__name__} draws random numbers",
+                    "the random state as before, for training goes on from it",
+                    "draw from a generator of its own, or inside torch.random.fork_rng()",
+                )
+            both_nan = all(cost != cost for cost in costs)  # is-a-number says so
+            require(
+                costs[0] == costs[1] or both_nan,
+                f"equal networks cost {costs[0]!r} and {costs[1]!r}",
+                "one number for all networks with the same weights",
+                "count instead of measuring, or declare why not in expected_failures",
+            )
+
+
 def _calls(subject: Subject) -> Iterator[tuple[nn.Module, tuple[tuple[Any, ...], Any]]]:
     for options in subject.options():
         for sample in networks():
             yield sample.make(), (sample.inputs(), options)
 
 
-CHECKS = checks("cost", is_a_number, leaves_network_alone)
+CHECKS = checks("cost", is_a_number, same_network_same_number, leaves_network_alone)

@@ -13,11 +13,17 @@ from torch import nn
 
 from ...decision import DecisionTable
 from ...hooks import HookResult
+from ...lightning.plugin_hooks import plugin_hooks
+from ...model_space import ModelSpace
+from ...space import Mutable
 from ...traversal import traverse_and_mutate_submodules
 from ..case import NothingToCheckError, Sample, Subject, checks, require
+from ..choices import batch
 from ..decisions import Drawn
+from ..isolation import rng_state
 from ..networks import networks
-from ..tensors import form, rng_state, trace_of
+from ..tensors import form, trace_of
+from ..trial import Network
 
 
 def takes_four_arguments(subject: Subject) -> None:
@@ -102,6 +108,27 @@ def model_still_runs(subject: Subject) -> None:
         )
 
 
+def leaves_no_choice_behind(subject: Subject) -> None:
+    """With it in the walk every choice of a model is still replaced: it is in every search.
+
+    An answer of True, or a replacement, keeps a choice from the hook that is for it.
+    """
+    for topdown in (True, False):
+        model = Network()
+        before = ModelSpace(model)
+        hooks = [subject.load(), *plugin_hooks(subject.registry)]
+        traverse_and_mutate_submodules(model, hooks, _options(), topdown)
+        left = [path for path, part in model.named_modules() if isinstance(part, Mutable)]
+        after = ModelSpace(model)
+        require(
+            not left and after.fingerprint == before.fingerprint,
+            f"after {subject.record.id} the choices {left or list(before.specs)} are "
+            f"{'not replaced' if left else f'{list(after.specs)}'}",
+            "supernet modules in the place of all choices, deciding what these decided",
+            "answer None for every oneshot_core.Mutable",
+        )
+
+
 def acts_on_its_samples(subject: Subject) -> None:
     """It has an answer for something in each of its own samples: else they show nothing."""
     samples = subject.samples(*subject.record.component.handles)
@@ -119,7 +146,8 @@ def acts_on_its_samples(subject: Subject) -> None:
 
 
 def _samples(subject: Subject) -> list[Sample]:
-    return [*networks(), *subject.samples(*subject.record.component.handles)]
+    own = subject.samples(*subject.record.component.handles)
+    return [*networks(), Sample(Network, lambda: (batch(),)), *own]
 
 
 def _offered(model: nn.Module) -> list[tuple[str, nn.Module]]:
@@ -145,5 +173,6 @@ CHECKS = checks(
     answers_are_the_same_for_the_same_module,
     only_the_walk_changes_the_tree,
     model_still_runs,
+    leaves_no_choice_behind,
     acts_on_its_samples,
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ import torch
 from ...architecture import Architecture
 from ...model_space import ModelSpace
 from ..case import Subject, checks, require
-from ..tensors import rng_state
+from ..isolation import noise, rng_state
 from ..trial import Network
 
 BUDGETS = (1, 7, 500)
@@ -45,13 +44,12 @@ def same_seed_same_proposals(subject: Subject) -> None:
     """Proposals depend on space, seed and scores alone, and disturb nobody's random numbers."""
     for options in subject.options():
         runs = []
-        for noise in (1, 2):
-            random.seed(noise)
-            torch.manual_seed(noise)
-            before = (random.getstate(), rng_state())
+        for seed in (1, 2):
+            noise(seed)
+            before = rng_state()
             runs.append([dict(p) for p in _proposals(subject, 12, 3, options)])
             require(
-                (random.getstate(), rng_state()) == before,
+                rng_state() == before,
                 "it draws from the global generators",
                 "draws from a generator of its own",
                 "use random.Random(seed)",

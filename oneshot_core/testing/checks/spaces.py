@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
 import torch
@@ -18,7 +17,8 @@ from ..case import NothingToCheckError, Sample, Subject, checks, require
 from ..tensors import form
 
 MAX_ARCHITECTURES = 64
-"""So many architectures are tried of each space."""
+"""So many candidates of each choice are tried."""
+N_DRAWN = 8
 
 
 def builds(subject: Subject) -> None:
@@ -83,16 +83,23 @@ def _samples(subject: Subject) -> list[Any]:
 
 
 def _covering(space: ModelSpace) -> Iterator[dict[str, Choice]]:
-    """Yield the default and, as far as allowed, an architecture for each candidate."""
+    """Yield the default, some drawn ones, and one for each candidate, as far as allowed.
 
-    def all_of_them() -> Iterator[dict[str, Choice]]:
-        yield space.default()
-        rng = random.Random(0)
-        for spec in space.specs.values():
-            for choice in islice(spec.choices(), MAX_ARCHITECTURES):
-                yield space.complete({spec.label: choice}, rng)
-
-    return islice(all_of_them(), MAX_ARCHITECTURES)
+    A candidate of a nested choice counts where the draw makes that choice active.
+    """
+    yield space.default()
+    rng = random.Random(0)
+    for _ in range(N_DRAWN):
+        yield space.sample(rng)
+    # Turn by turn, so that a long first choice does not use up the number.
+    turns = [iter(spec.choices()) for spec in space.specs.values()]
+    labels = list(space.specs)
+    for turn in range(MAX_ARCHITECTURES):
+        taken = {label: next(choices, None) for label, choices in zip(labels, turns, strict=True)}
+        wanted = {label: choice for label, choice in taken.items() if choice is not None}
+        if turn and not wanted:
+            return
+        yield space.complete(wanted, rng)
 
 
 CHECKS = checks("space", builds, is_the_same_each_time, freezes, every_candidate_runs)

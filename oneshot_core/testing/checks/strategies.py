@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import tempfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, TypeAlias
 
 import torch
@@ -14,14 +16,15 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, StepLR
 
-from ...decision import DecisionTable
+from ...decision import Decision, DecisionTable
 from ...lightning import BaseOneShotLightningModule
 from ...space import ParameterSpec
 from ..case import NothingToCheckError, Subject, checks, require
-from ..tensors import rng_state
+from ..isolation import noise, rng_state
 from ..trial import (
     Trial,
     bare_trial,
+    completed,
     differing,
     exported,
     fit,
@@ -32,6 +35,7 @@ from ..trial import (
     state,
 )
 
+N_DRAWS = 8
 Shape: TypeAlias = Callable[[Optimizer, Callable[[], LRScheduler]], Any]
 
 
@@ -61,33 +65,37 @@ def mixture_is_legal(subject: Subject) -> None:
             table = DecisionTable(search.make_decision)
             spec = ParameterSpec(f"take-{n_chosen}", ("a", "b", "c"), n_chosen)
             decision = table.decide(spec, path="here")
-            decision.resample()
-            active = decision.active()
-            taken = [a.candidate for a in active]
-            who = f"for {n_chosen or 'any'} of {list(spec.candidates)} the mixture is {active}"
-            require(
-                bool(taken)
-                and set(taken) <= set(spec.candidates)
-                and len(set(taken)) == len(taken),
-                who,
-                "at least one candidate, each once",
-                "return [Active(candidate, weight), ...] from mixture",
-            )
-            if n_chosen is None:
-                continue
-            weight = sum(1.0 if a.weight is None else float(a.weight.detach()) for a in active)
-            require(
-                math.isclose(weight, n_chosen, rel_tol=1e-4),
-                f"{who}, of total weight {weight}",
-                f"weights that sum to {n_chosen}; one of None counts as 1",
-                "normalise the weights: outputs have else another scale than the frozen network's",
-            )
-            require(
-                len(taken) <= n_chosen or decision.superposes,
-                f"{who}, and superposes is False",
-                f"{n_chosen} candidates, or superposes=True",
-                "override superposes; supernet modules that cannot superpose ask for it",
-            )
+            for _ in range(N_DRAWS):
+                decision.resample()
+                _require_legal(decision)
+
+
+def _require_legal(decision: Decision) -> None:
+    spec, active = decision.spec, decision.active()
+    taken = [a.candidate for a in active]
+    n_chosen = spec.n_chosen
+    who = f"for {n_chosen or 'any'} of {list(spec.candidates)} the mixture is {active}"
+    require(
+        bool(taken) and set(taken) <= set(spec.candidates) and len(set(taken)) == len(taken),
+        who,
+        "at least one candidate, each once",
+        "return [Active(candidate, weight), ...] from mixture",
+    )
+    if n_chosen is None:
+        return
+    weight = sum(1.0 if a.weight is None else float(a.weight.detach()) for a in active)
+    require(
+        math.isclose(weight, n_chosen, rel_tol=1e-4),
+        f"{who}, of total weight {weight}",
+        f"weights that sum to {n_chosen}; one of None counts as 1",
+        "normalise the weights: outputs have else another scale than the frozen network's",
+    )
+    require(
+        len(taken) <= n_chosen or decision.superposes,
+        f"{who}, and superposes is False",
+        f"{n_chosen} candidates, or superposes=True",
+        "override superposes; supernet modules that cannot superpose ask for it",
+    )
 
 
 def probabilities_are_probabilities(subject: Subject) -> None:
@@ -117,15 +125,15 @@ def draws_from_its_own_generator(subject: Subject) -> None:
     """
     for build in _builders(subject):
         draws = []
-        for noise in (1, 2):
+        for seed in (1, 2):
             search = build(network_trial())
-            torch.manual_seed(noise)
+            noise(seed)
             before = rng_state()
             search.reseed("train", 3, 5)
             draws.append([search.resample() for _ in range(4)])
             require(
                 rng_state() == before,
-                "resample() draws from torch's global generator",
+                "resample() draws from a global generator of Python, NumPy or torch",
                 "draws from decision.rng alone",
                 "use self.rng of the decision",
             )
@@ -160,6 +168,48 @@ def trains(subject: Subject) -> None:
         )
 
 
+def learns_what_it_has_parameters_for(subject: Subject) -> None:
+    """The parameters of its decisions are trained: else all architectures stay equally good."""
+    learned = 0
+    for build in _builders(subject):
+        search = build(network_trial())
+        before = state(search)
+        learned += len(list(search.decisions.parameters()))
+        fit(search, epochs=2)
+        changed = any(n.startswith("decisions.") for n in differing(before, state(search)))
+        require(
+            changed or not list(search.decisions.parameters()),
+            "a fit of two epochs left the architecture parameters as they were",
+            "architecture parameters that are trained, after a warm-up if there is one",
+            "return their optimizer from configure_architecture_optimizers() and call "
+            "self.architecture_step() in search_step; declare samples with a shorter warm-up",
+        )
+    if not learned:
+        raise NothingToCheckError("its decisions have no parameters")
+
+
+def optimizers_are_told_apart(subject: Subject) -> None:
+    """The user's optimizers hold no architecture parameter, the strategy's hold nothing else.
+
+    Learning rates, clipping and callbacks of the user would else act on the architecture.
+    """
+    for build in _builders(subject):
+        search = build(network_trial())
+        trainer = fit(search)
+        ours = {id(p) for p in search.decisions.parameters()}
+        for optimizer in trainer.optimizers:
+            held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+            architecture = search.is_architecture_optimizer(optimizer)
+            require(
+                held <= ours if architecture else not held & ours,
+                f"{'an architecture' if architecture else 'a weight'} optimizer "
+                f"({type(optimizer).__name__}) holds both weights and architecture parameters",
+                "one or the other",
+                "leave configure_optimizers to the user's module, and give the optimizers of "
+                "configure_architecture_optimizers() parameters of self.decisions only",
+            )
+
+
 def no_choices_changes_nothing(subject: Subject) -> None:
     """A model without choices is trained bit for bit as Lightning alone trains it."""
     for build in _builders(subject):
@@ -180,9 +230,9 @@ def same_seed_same_result(subject: Subject) -> None:
     """Two searches with one seed end with equal weights and equal decisions."""
     for build in _builders(subject):
         states = []
-        for noise in (1, 2):
+        for seed in (1, 2):
             search = build(network_trial())
-            torch.manual_seed(noise)
+            noise(seed)
             fit(search, epochs=2)
             states.append(state(search))
         wrong = differing(*states)
@@ -213,6 +263,62 @@ def resumes(subject: Subject) -> None:
             "the weights and decisions of a search that was not interrupted",
             "return further state from strategy_state() and take it back in "
             "load_strategy_state(); reseed draws by epoch and batch",
+        )
+
+
+def checkpoint_is_plain_and_loads(subject: Subject) -> None:
+    """A checkpoint holds plain data and tensors, and gives back the search that was saved.
+
+    What is not plain is code that runs when somebody loads the file.
+    """
+    cls = subject.load()
+    for build, options in zip(_builders(subject), subject.options(), strict=True):
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder, "search.ckpt"))
+            search = build(network_trial())
+            fit(search).save_checkpoint(path)
+            try:
+                torch.load(path, weights_only=True)
+            except UnpicklingError as error:
+                require(
+                    False,
+                    f"its checkpoint holds more than plain data: {str(error).splitlines()[0]}",
+                    "numbers, strings, tensors, lists and dicts of them",
+                    "return such from strategy_state(), and build objects in load_strategy_state",
+                )
+            loaded = cls.load_from_checkpoint(
+                path, model=network_trial(), registry=subject.registry, **completed(cls, options)
+            )
+        wrong = differing(state(search), state(loaded))
+        require(
+            not wrong and search.export_probs() == loaded.export_probs(),
+            f"loaded from its checkpoint, a search has different {wrong or 'probabilities'}",
+            "the weights, decisions and probabilities that were saved",
+            "keep what is learned in parameters or buffers of the decisions, or in "
+            "strategy_state()",
+        )
+
+
+def can_be_copied(subject: Subject) -> None:
+    """A deep copy is a search of its own with the same state, as averaging callbacks need."""
+    for build in _builders(subject):
+        search = build(network_trial())
+        fit(search)
+        twin = copy.deepcopy(search)
+        wrong = differing(state(search), state(twin))
+        require(
+            not wrong,
+            f"a deep copy has different {wrong}",
+            "equal weights and decisions",
+            "keep what is learned in parameters or buffers of the decisions",
+        )
+        held = {id(p) for p in [*search.parameters(), *search.decisions.parameters()]}
+        shared = held & {id(p) for p in [*twin.parameters(), *twin.decisions.parameters()]}
+        require(
+            not shared,
+            f"a deep copy shares {len(shared)} parameters with the search",
+            "parameters of its own",
+            "keep no parameters in closures or other objects that are not copied",
         )
 
 
@@ -322,9 +428,13 @@ CHECKS = checks(
     probabilities_are_probabilities,
     draws_from_its_own_generator,
     trains,
+    learns_what_it_has_parameters_for,
+    optimizers_are_told_apart,
     no_choices_changes_nothing,
     same_seed_same_result,
     resumes,
+    checkpoint_is_plain_and_loads,
+    can_be_copied,
     six_shapes,
     exports_a_valid_architecture,
     result_is_honest,

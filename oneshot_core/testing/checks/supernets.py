@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
@@ -11,21 +12,22 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from ...architecture import freeze
 from ...decision import Decision, DecisionTable
-from ...errors import OneShotError
+from ...errors import StrategyError
 from ...hooks import HookResult
 from ...lightning.plugin_hooks import plugin_hooks
 from ...model_space import ModelSpace
-from ...space import Choice, ParameterSpec
+from ...space import Candidate, Choice, ParameterSpec
 from ...supernet import BaseSuperNetModule
 from ...traversal import traverse_and_mutate_submodules
 from .. import choices
 from ..case import NothingToCheckError, Sample, Subject, checks, require, require_samples
 from ..decisions import Drawn, Weighted
 from ..networks import networks
-from ..tensors import close, same, total
+from ..tensors import close, form, leaves, mapped, same, total
 
 MAX_ARCHITECTURES = 32
 """So many architectures of each sample are tried, the first ones."""
@@ -58,7 +60,7 @@ class Mutated:
     ) -> None:
         self.bare = Holder(sample.make()).eval()
         self.model = Holder(sample.make()).eval()
-        self.inputs = sample.inputs
+        self.inputs: Callable[[], tuple[Any, ...]] = sample.inputs
         self.decisions = DecisionTable(make)
         cls = subject.load()
         mine: list[object] = []
@@ -76,6 +78,13 @@ class Mutated:
         if not isinstance(found, BaseSuperNetModule) or found not in mine:
             raise NothingToCheckError("it replaces no choice; see supernet.replaces-its-choice")
         self.supernet = found
+
+    def double(self) -> None:
+        """Go over to float64, inputs and decisions too."""
+        for module in (self.bare, self.model, self.decisions):
+            module.double()
+        single = self.inputs
+        self.inputs = lambda: tuple(mapped(Tensor.double, single()))
 
     def architectures(self) -> list[dict[str, Choice]]:
         """Return the first architectures of the sample."""
@@ -197,7 +206,7 @@ def keeps_names_of_weights(subject: Subject) -> None:
 
 def keeps_decisions_out(subject: Subject) -> None:
     """No architecture parameter becomes a parameter of the user's model."""
-    for mutated in _mutated(subject, Weighted):
+    for mutated in [*_mutated(subject), *_mutated(subject, Weighted)]:
         inside = set(mutated.model.modules()) & set(mutated.decisions.modules())
         weights = {id(parameter) for parameter in mutated.model.parameters()}
         inside |= {d for d in mutated.decisions for p in d.parameters() if id(p) in weights}
@@ -340,17 +349,26 @@ def gradient_reaches_weights(subject: Subject) -> None:
 
 
 def gradient_reaches_decision(subject: Subject) -> None:
-    """If candidates are superposed, each weight gets a gradient: architectures are learned so."""
+    """If candidates are superposed, each weight gets its gradient: architectures are learned so.
+
+    It is compared with central differences, in float64.
+    """
     for mutated in _superposed(subject):
-        total(mutated.model(*mutated.inputs())).backward()  # type: ignore[no-untyped-call]
+        mutated.double()
         for spec in mutated.supernet.search_space_spec().values():
             decision = mutated.decisions[spec.label]
             assert isinstance(decision, Weighted)
-            gradient = decision.weights.grad
+            loss = total(mutated.model(*mutated.inputs()))
+            found = None
+            if loss.requires_grad:
+                (found,) = torch.autograd.grad(loss, [decision.weights], allow_unused=True)
+            wanted = _differences(mutated, decision.weights)
             require(
-                gradient is not None and bool((gradient != 0).any()),
-                f"the weights of {spec.label!r} get the gradient {gradient}",
-                "a gradient that is not zero",
+                found is not None
+                and bool((found != 0).any())
+                and torch.allclose(found, wanted, rtol=1e-4, atol=1e-5),
+                f"the weights of {spec.label!r} get the gradient {_numbers(found)}",
+                f"{_numbers(wanted)}, as differences of the output say, and not only zeros",
                 "multiply what a candidate computes by its weight, unless that is None",
             )
 
@@ -375,18 +393,190 @@ def superposition_with_one_weight_is_that_choice(subject: Subject) -> None:
             )
 
 
+def answers_for_its_labels(subject: Subject) -> None:
+    """Whatever is asked, the answer is for the labels of ``search_space_spec``, and for all."""
+    for mutated in _mutated(subject):
+        module = mutated.supernet
+        specs = module.search_space_spec()
+        probabilities = module.export_probs({})
+        answers: dict[str, Mapping[str, object]] = {
+            "resample": module.resample({}),
+            "export": module.export({}),
+            "export_probs": probabilities,
+        }
+        for name, answer in answers.items():
+            require(
+                set(answer) == set(specs),
+                f"{name}({{}}) answers for {sorted(answer)}",
+                f"an answer for each of {sorted(specs)}",
+                "let it go through self.decisions, as BaseSuperNetModule does",
+            )
+        for label, spec in specs.items():
+            for name in ("resample", "export"):
+                spec.normalise(answers[name][label])
+            require(
+                list(probabilities[label]) == list(spec.candidates),
+                f"export_probs({{}}) gives {probabilities[label]} for {label!r}",
+                f"a number for each of {list(spec.candidates)}",
+                "return candidate -> probability",
+            )
+
+
+def follows_the_memo(subject: Subject) -> None:
+    """It takes what is decided already under its label: equal labels decide together."""
+    for mutated in _mutated(subject):
+        module = mutated.supernet
+        for architecture in mutated.architectures():
+            memo = {label: architecture[label] for label in module.search_space_spec()}
+            answers: list[Mapping[str, object]] = [
+                module.resample(memo),
+                module.export(memo),
+                module.export_probs(_sure(memo)),
+            ]
+            known = [label for answer in answers for label in answer if label in memo]
+            require(
+                not known,
+                f"given {memo}, it decides {known} again",
+                "answers for labels that the memo does not know, and no others",
+                "leave out what is in the memo",
+            )
+            rest = {k: v for k, v in architecture.items() if k not in memo}
+            with torch.no_grad():
+                with mutated.at(rest):
+                    followed = mutated.model(*mutated.inputs())
+                with mutated.at(architecture):
+                    wanted = mutated.model(*mutated.inputs())
+            require(
+                same(followed, wanted),
+                f"after resample({memo}) it computes something else than {memo}",
+                "what was decided elsewhere under the label",
+                "call decision.adopt(memo[label])",
+            )
+
+
+def loads_weights_of_the_choice(subject: Subject) -> None:
+    """Weights of the model before mutation can be loaded, and are then computed with."""
+    for mutated in _mutated(subject):
+        with torch.no_grad():
+            for parameter in mutated.bare.parameters():
+                parameter.add_(0.25)
+            mutated.model.load_state_dict(mutated.bare.state_dict())
+            mutated.bare.load_state_dict(mutated.model.state_dict())
+            default = ModelSpace(mutated.bare).default()
+            with mutated.at(default):
+                alike = same(mutated.model(*mutated.inputs()), mutated.bare(*mutated.inputs()))
+        require(
+            alike,
+            "after load_state_dict it computes with other weights than those that were loaded",
+            "the output of the choice with these weights",
+            "read weights in forward; keep no copies of them",
+        )
+
+
+def keeps_tensors_in_buffers(subject: Subject) -> None:
+    """Each tensor it holds is a parameter or a buffer: those follow to devices and dtypes."""
+    for mutated in _mutated(subject):
+        mutated.model(*mutated.inputs())
+        loose = [
+            name
+            for name, value in vars(mutated.supernet).items()
+            if name not in ("_parameters", "_buffers", "_modules")
+            and any(isinstance(leaf, Tensor) for leaf in leaves(value))
+        ]
+        require(
+            not loose,
+            f"it holds tensors in {', '.join(loose)}",
+            "no tensors but parameters and buffers, before and after forward",
+            "self.register_buffer(name, tensor, persistent=False): state dicts stay as they were",
+        )
+
+
+def runs_its_submodules(subject: Subject) -> None:
+    """Each module with weights that it runs is in the tree: so it is trained, saved and moved."""
+    for mutated in _mutated(subject):
+        inside = set(mutated.model.modules())
+        for _, ran in _runs(mutated):
+            outside = [module for module in ran - inside if module._parameters or module._buffers]
+            require(
+                not outside,
+                f"it runs {', '.join(type(m).__name__ for m in outside)} from outside of the model",
+                "modules that named_modules() of the model finds",
+                "assign them to attributes, or to an nn.ModuleList or nn.ModuleDict",
+            )
+
+
+def follows_train_and_eval(subject: Subject) -> None:
+    """All that it runs is in the mode of the model: dropout ends where an evaluation begins."""
+    for mutated in _mutated(subject):
+        for mode in (True, False):
+            mutated.model.train(mode)
+            for architecture, ran in _runs(mutated):
+                wrong = [type(module).__name__ for module in ran if module.training != mode]
+                require(
+                    not wrong,
+                    f"after train({mode}), at {architecture}, it runs {', '.join(wrong)} in the "
+                    "other mode",
+                    "training equal to that of the model in everything that runs",
+                    "make what it runs a submodule, and do not override train",
+                )
+
+
+def follows_dtype(subject: Subject) -> None:
+    """In float64 it computes what the choice computes, in float64."""
+    for mutated in _mutated(subject):
+        mutated.double()
+        for architecture in mutated.architectures():
+            with torch.no_grad(), mutated.at(architecture):
+                wanted = form(freeze(mutated.bare, architecture)(*mutated.inputs()))
+                found = form(mutated.model(*mutated.inputs()))
+            require(
+                found == wanted,
+                f"after double(), at {architecture}, it returns {found}",
+                f"{wanted}, as the choice alone",
+                "make tensors in the dtype of the input, with x.new_zeros and the like",
+            )
+
+
 def can_be_copied(subject: Subject) -> None:
-    """A deep copy computes the same, as averaging callbacks and ``freeze`` need."""
+    """A deep copy computes the same with parts of its own, as averaging callbacks need."""
     for mutated in _mutated(subject):
         twin = copy.deepcopy(mutated.model)
         with torch.no_grad():
+            wanted = mutated.model(*mutated.inputs())
+            alike = same(twin(*mutated.inputs()), wanted)
+            shared = _all_that_runs(twin, mutated.inputs()) & set(mutated.model.modules())
+            for parameter in twin.parameters():
+                parameter.zero_()
+            alike = alike and same(mutated.model(*mutated.inputs()), wanted)
+        require(
+            alike and not shared,
+            "a deep copy computes something else, or with parts of the original"
+            + (f": {_paths(mutated.model, shared)}" if shared else ""),
+            "equal outputs, bit for bit, from modules of its own",
+            "keep what forward needs in attributes that can be copied; a closure is none",
+        )
+
+
+def can_be_pickled(subject: Subject) -> None:
+    """It goes through pickle if the choice does, as starting processes by spawning needs."""
+    tried = 0
+    for mutated in _mutated(subject):
+        try:
+            pickle.dumps(mutated.bare)
+        except Exception:
+            continue
+        tried += 1
+        twin = pickle.loads(pickle.dumps(mutated.model))
+        with torch.no_grad():
             alike = same(twin(*mutated.inputs()), mutated.model(*mutated.inputs()))
         require(
-            alike and twin.body is not mutated.supernet,
-            "a deep copy computes something else",
+            alike,
+            "what comes back from pickle computes something else",
             "equal outputs, bit for bit",
-            "keep what forward needs in attributes that can be copied",
+            "keep what forward needs in attributes that can be pickled",
         )
+    if not tried:
+        raise NothingToCheckError("its choice cannot be pickled either")
 
 
 def _samples(subject: Subject) -> list[Sample]:
@@ -408,7 +598,7 @@ def _mutated(
     for sample in _some_samples(subject):
         try:
             yield Mutated(subject, sample, make)
-        except OneShotError:
+        except StrategyError:
             # It may refuse to superpose, as concatenated inputs do; but not to follow a draw.
             if make is Drawn:
                 raise
@@ -433,6 +623,47 @@ def _ran(parts: set[nn.Module], module: nn.Module, inputs: tuple[Any, ...]) -> s
     return ran
 
 
+def _all_that_runs(module: nn.Module, inputs: tuple[Any, ...]) -> set[nn.Module]:
+    """Return every module that runs when ``module`` is called, wherever it is kept."""
+    ran: set[nn.Module] = set()
+    handle = register_module_forward_hook(lambda m, *_: ran.add(m))
+    try:
+        module(*inputs)
+    finally:
+        handle.remove()
+    return ran
+
+
+def _runs(mutated: Mutated) -> Iterator[tuple[dict[str, Choice], set[nn.Module]]]:
+    """Yield what runs at each architecture."""
+    for architecture in mutated.architectures():
+        with torch.no_grad(), mutated.at(architecture):
+            yield architecture, _all_that_runs(mutated.model, mutated.inputs())
+
+
+def _sure(memo: Mapping[str, Choice]) -> dict[str, dict[Candidate, float]]:
+    """Return probabilities as another module with the same labels would have given them."""
+    return {label: {} for label in memo}
+
+
+def _differences(mutated: Mutated, weights: Tensor, step: float = 1e-6) -> Tensor:
+    """Return the gradient of the output with respect to ``weights`` by central differences."""
+    found = torch.zeros_like(weights)
+    with torch.no_grad():
+        for i, weight in enumerate(weights.tolist()):
+            ends = []
+            for end in (weight + step, weight - step):
+                weights[i] = end
+                ends.append(total(mutated.model(*mutated.inputs())))
+            weights[i] = weight
+            found[i] = (ends[0] - ends[1]) / (2 * step)
+    return found
+
+
+def _numbers(tensor: Tensor | None) -> str:
+    return "None" if tensor is None else str([round(x, 6) for x in tensor.tolist()])
+
+
 def _gradients(
     module: nn.Module, inputs: tuple[Any, ...], weights: list[nn.Parameter]
 ) -> list[Tensor | None]:
@@ -446,22 +677,32 @@ def _paths(root: nn.Module, modules: set[nn.Module]) -> str:
     return ", ".join(repr(path) for path, module in root.named_modules() if module in modules)
 
 
-CHECKS = checks(
-    "supernet",
-    is_a_supernet_module,
-    has_samples,
-    replaces_its_choice,
-    leaves_other_modules_alone,
-    keeps_the_space,
-    keeps_names_of_weights,
-    keeps_decisions_out,
-    runs_as_the_choice_by_default,
-    equals_frozen,
-    freezes_as_its_choice,
-    runs_only_what_is_active,
-    declares_its_branches,
-    gradient_reaches_weights,
-    gradient_reaches_decision,
-    superposition_with_one_weight_is_that_choice,
-    can_be_copied,
+CHECKS = (
+    *checks(
+        "supernet",
+        is_a_supernet_module,
+        has_samples,
+        replaces_its_choice,
+        leaves_other_modules_alone,
+        keeps_the_space,
+        keeps_names_of_weights,
+        loads_weights_of_the_choice,
+        keeps_decisions_out,
+        keeps_tensors_in_buffers,
+        answers_for_its_labels,
+        follows_the_memo,
+        follows_train_and_eval,
+        follows_dtype,
+        runs_as_the_choice_by_default,
+        equals_frozen,
+        freezes_as_its_choice,
+        runs_only_what_is_active,
+        runs_its_submodules,
+        declares_its_branches,
+        gradient_reaches_weights,
+        gradient_reaches_decision,
+        superposition_with_one_weight_is_that_choice,
+        can_be_copied,
+    ),
+    *checks("supernet", can_be_pickled, level="recommended"),
 )
