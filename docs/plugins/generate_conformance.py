@@ -103,6 +103,7 @@ SCOPES = {
     "cost": "Costs",
     "space": "Spaces",
     "searcher": "Searchers",
+    "elastic": "Rules for elastic layers",
     "command": "Commands",
     "cross": "Every supernet module with every strategy",
 }

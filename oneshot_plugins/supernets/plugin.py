@@ -48,8 +48,20 @@ def oneshot_components() -> list[Component]:
 
 @hookimpl
 def oneshot_conformance() -> Conformance:
+    made = "oneshot_plugins.supernets.samples"
     return Conformance(
-        samples={"oneshot_core.nn:MutableLayer": "oneshot_plugins.supernets.samples:layers"}
+        samples={
+            "oneshot_core.nn:MutableLayer": f"{made}:layers",
+            "elastic:linear": f"{made}:linear",
+            "elastic:conv": f"{made}:convolutions",
+            "elastic:conv-transpose": f"{made}:transposed",
+            "elastic:batch-norm": f"{made}:batch_norms",
+            "elastic:group-norm": f"{made}:group_norms",
+            "elastic:layer-norm": f"{made}:trailing_norms",
+            "elastic:embedding": f"{made}:embeddings",
+            "elastic:prelu": f"{made}:prelus",
+            "elastic:attention": f"{made}:attentions",
+        }
     )
 
 

@@ -1,49 +1,87 @@
-"""What the conformance checks try elastic layers with."""
+"""What the conformance checks try elastic layers and their rules with."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import oneshot_core as oneshot
 from oneshot_core import nn as onn
 from oneshot_core.testing import Sample
 
+WIDTH = oneshot.choice([2, 4], label="width")
+KERNEL = oneshot.choice([1, 3], label="kernel")
+YES = oneshot.choice([True, False], label="yes")
+
 
 def layers() -> list[Sample]:
     """Return layers of several kinds, with one choice and with two."""
-
-    def vectors() -> tuple[Tensor]:
-        return (torch.linspace(-1, 1, 12).reshape(3, 4),)
-
-    def images() -> tuple[Tensor]:
-        return (torch.linspace(-1, 1, 2 * 2 * 36).reshape(2, 2, 6, 6),)
-
-    def linear() -> nn.Module:
-        layer: nn.Module = onn.Linear(4, oneshot.choice([2, 3, 5], label="out"))
-        return layer
-
-    def conv() -> nn.Module:
-        kernel = oneshot.choice([1, 3], label="kernel")
-        width = oneshot.choice([2, 4], label="width")
-        layer: nn.Module = onn.Conv2d(2, 2 * width, kernel, padding=kernel // 2)
-        return layer
-
-    def norm() -> nn.Module:
-        layer: nn.Module = onn.LayerNorm(4, eps=oneshot.choice([1e-5, 1e-2], label="eps"))
-        return layer
-
     return [
-        Sample(_same_each_time(linear), vectors),
-        Sample(_same_each_time(conv), images),
-        Sample(_same_each_time(norm), vectors),
+        *linear(),
+        _sample(lambda: onn.Conv2d(2, 2 * WIDTH, KERNEL, padding=KERNEL // 2), 2, 2, 6, 6),
+        _sample(lambda: onn.LayerNorm(4, eps=oneshot.choice([1e-5, 1e-2], label="eps")), 3, 4),
     ]
 
 
-def _same_each_time(make: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    def build() -> nn.Module:
+def linear() -> list[Sample]:
+    return [_sample(lambda: onn.Linear(4, oneshot.choice([2, 3, 5], label="out")), 3, 4)]
+
+
+def convolutions() -> list[Sample]:
+    return [
+        _sample(lambda: onn.Conv1d(2, WIDTH, KERNEL, padding=KERNEL // 2, bias=YES), 2, 2, 5),
+        _sample(lambda: onn.Conv2d(4, 4, 3, groups=oneshot.choice([1, 2], label="g")), 2, 4, 5, 5),
+    ]
+
+
+def transposed() -> list[Sample]:
+    return [_sample(lambda: onn.ConvTranspose1d(2, WIDTH, KERNEL, padding=KERNEL // 2), 2, 2, 5)]
+
+
+def batch_norms() -> list[Sample]:
+    return [_sample(lambda: onn.BatchNorm1d(3, affine=YES), 4, 3)]
+
+
+def group_norms() -> list[Sample]:
+    return [_sample(lambda: onn.GroupNorm(oneshot.choice([1, 2], label="n"), 4), 2, 4, 3)]
+
+
+def trailing_norms() -> list[Sample]:
+    return [_sample(lambda: onn.LayerNorm(3, elementwise_affine=YES), 4, 3)]
+
+
+def embeddings() -> list[Sample]:
+    return [Sample(_same_each_time(lambda: onn.Embedding(5, WIDTH)), _indices)]
+
+
+def prelus() -> list[Sample]:
+    return [_sample(lambda: onn.PReLU(oneshot.choice([1, 3], label="slopes")), 2, 3)]
+
+
+def attentions() -> list[Sample]:
+    def inputs() -> tuple[Tensor, ...]:
+        return tuple(torch.linspace(-1, i, 3 * 2 * 4).reshape(3, 2, 4) for i in (1, 2, 3))
+
+    heads = oneshot.choice([1, 2], label="heads")
+    return [Sample(_same_each_time(lambda: onn.MultiheadAttention(4, heads, bias=YES)), inputs)]
+
+
+def _indices() -> tuple[Tensor]:
+    return (torch.tensor([[0, 4], [2, 2]]),)
+
+
+def _sample(make: Callable[[], Any], *shape: int) -> Sample:
+    def inputs() -> tuple[Tensor]:
+        return (torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape),)
+
+    return Sample(_same_each_time(make), inputs)
+
+
+def _same_each_time(make: Callable[[], Any]) -> Callable[[], Any]:
+    def build() -> Any:
         with torch.random.fork_rng():
             torch.manual_seed(0)
             return make()

@@ -16,10 +16,12 @@ from torch import nn
 
 import oneshot_core as oneshot
 from oneshot_core import Active, LayerChoice, Registry
+from oneshot_core import nn as onn
 from oneshot_core.hookspecs import Conformance
 from oneshot_core.testing import Case, Result, Sample, all_checks, cases
 from oneshot_plugins.strategies.uniform import UniformDecision, UniformSampling
 from oneshot_plugins.supernets.modules import MixedLayer, weighted_sum
+from oneshot_plugins.supernets.rules import LinearRule
 
 X = "oneshot-plugin-x"
 REQUIRES = ["oneshot-core>=0.1,<0.2"]
@@ -541,6 +543,55 @@ class ExportsAtRandom(Strategy):
 class ExportsMoreThanIsActive(Strategy):
     def export(self) -> Any:
         return oneshot.Architecture({label: s.default for label, s in self.space.specs.items()})
+
+
+# --- rules for elastic layers ---------------------------------------------------------------------
+
+LINEAR = ("torch.nn:Linear",)
+
+shows("elastic.is-a-rule", "elastic", handles=LINEAR)(dict)
+shows("elastic.is-a-rule", "elastic")(onn.LayerRule)
+shows("elastic.has-samples", "elastic", handles=LINEAR)(onn.LayerRule)
+
+
+def cut_by(rule: onn.LayerRule) -> list[Sample]:
+    """Return a sample of a layer that has a rule, whatever is installed."""
+
+    def make() -> Any:
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            layer = onn.Linear(2, oneshot.choice([2, 3], label="out"))
+        layer.__dict__["_rule"] = rule
+        return layer
+
+    return [Sample(make, lambda: (torch.ones(1, 2),))]
+
+
+def others() -> list[Sample]:
+    return cut_by(LinearRule())
+
+
+shows("elastic.has-samples", "elastic", handles=LINEAR, samples="others")(onn.LayerRule)
+
+
+@shows("elastic.parts-equal-frozen", "elastic", handles=LINEAR, samples="drifts")
+class CutsElsewhereEachTime(LinearRule):
+    def cut(self, source: Any, template: nn.Module) -> dict[str, torch.Tensor]:
+        return {n: t + next(COUNT) for n, t in super().cut(source, template).items()}
+
+
+def drifts() -> list[Sample]:
+    return cut_by(CutsElsewhereEachTime())
+
+
+@shows("elastic.superposition-is-the-padded-sum", "elastic", handles=LINEAR, samples="doubled")
+class WeighsLayersTwice(LinearRule):
+    def mixed(self, *args: Any) -> Any:
+        return 2 * super().mixed(*args)
+
+
+def doubled() -> list[Sample]:
+    return cut_by(WeighsLayersTwice())
 
 
 # --- the other kinds ------------------------------------------------------------------------------

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from ..._discovery import close_matches, describe, import_target
+from difflib import get_close_matches
+
+from ..._discovery import describe, import_target
 from ..._records import FIRST_PARTY, REGISTERED
 from ...errors import PluginLoadError
 from ..case import NothingToCheckError, Subject, checks, require
 from ..isolation import rng_state
 
 PREFIX = "oneshot-plugin-"
-KINDS = ("mutation_hook", "supernet", "strategy", "cost", "space", "searcher", "command")
+KINDS = ("mutation_hook", "supernet", "strategy", "cost", "space", "searcher", "elastic", "command")
 """The kinds that have checks of their own."""
 
 
@@ -56,7 +58,8 @@ def has_a_summary(subject: Subject) -> None:
 def kind_is_known(subject: Subject) -> None:
     """There are checks for its kind; one of a plugin's own is checked as a component only."""
     kind = subject.record.kind
-    close = close_matches(kind, KINDS)
+    # Nearer than names elsewhere: 'metric' is a kind of its own, and no misspelt 'elastic'.
+    close = ", ".join(get_close_matches(kind, KINDS, n=1, cutoff=0.8))
     require(
         kind in KINDS or not close,
         f"{subject.record.id} has the kind {kind!r}, of which nothing knows",

@@ -15,7 +15,7 @@ from ...decision import DecisionTable
 from ...hooks import HookResult
 from ...lightning.plugin_hooks import plugin_hooks
 from ...model_space import ModelSpace
-from ...space import Mutable
+from ...space import MutableModule
 from ...traversal import traverse_and_mutate_submodules
 from ..case import NothingToCheckError, Sample, Subject, checks, require
 from ..choices import batch
@@ -118,14 +118,14 @@ def leaves_no_choice_behind(subject: Subject) -> None:
         before = ModelSpace(model)
         hooks = [subject.load(), *plugin_hooks(subject.registry)]
         traverse_and_mutate_submodules(model, hooks, _options(), topdown)
-        left = [path for path, part in model.named_modules() if isinstance(part, Mutable)]
+        left = [path for path, part in model.named_modules() if isinstance(part, MutableModule)]
         after = ModelSpace(model)
         require(
             not left and after.fingerprint == before.fingerprint,
             f"after {subject.record.id} the choices {left or list(before.specs)} are "
             f"{'not replaced' if left else f'{list(after.specs)}'}",
             "supernet modules in the place of all choices, deciding what these decided",
-            "answer None for every oneshot_core.Mutable",
+            "answer None for every oneshot_core.MutableModule",
         )
 
 
