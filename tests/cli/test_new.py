@@ -18,7 +18,7 @@ from oneshot_core.cli.scaffold.project import MAX_LENGTH
 ROOT = Path(__file__).parent.parent.parent
 DIST = "oneshot-plugin-made-here"
 NOTHING_TO_TRY = "nothing to try|samples? (are|is) declared|no samples"
-"""What a check says that is skipped since a package lacks something, not since it does not apply."""
+"""What a check says that is skipped for want of samples, not since it does not apply."""
 
 
 def python(*arguments: str, cwd: Path, path: Path | None = None) -> str:
