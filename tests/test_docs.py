@@ -13,7 +13,7 @@ import pytest
 from oneshot_core.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 RUN_BLOCKS = """
 import pathlib, re, sys
@@ -81,7 +81,8 @@ def test_the_recipes_for_contributors_run_and_work_with_every_strategy(tmp_path:
 
 @pytest.mark.parametrize("page", PAGES[2:], ids=lambda p: p.name)
 def test_the_snippets_of_the_docs_run(page: Path, tmp_path: Path) -> None:
-    if "```python" in page.read_text():
+    # Blocks with a title are files; tests/test_tutorial.py follows that page step by step.
+    if "```python\n" in page.read_text():
         run(RUN_BLOCKS, page, tmp_path)
 
 

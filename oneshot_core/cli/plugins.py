@@ -21,6 +21,7 @@ from .._metadata import Problem
 from .._records import FIRST_PARTY, Record
 from .._registry import Registry
 from .._version import __version__
+from . import new
 
 SUMMARY = "show and check the installed plugins"
 
@@ -61,6 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
     doctor = actions.add_parser("doctor", parents=[json_too], help="list problems; exit code 1")
     doctor.set_defaults(act=_doctor)
+
+    scaffold = actions.add_parser("new", parents=[json_too], help=new.HELP)
+    new.add_arguments(scaffold)
+    scaffold.set_defaults(act=lambda args, registry: new.run(args))
 
 
 def run(args: argparse.Namespace) -> int:
