@@ -40,7 +40,8 @@ def manifest_is_light(subject: Subject) -> None:
         not found,
         f"importing {module} imports {', '.join(found)}",
         "a manifest that names its components in strings and imports none",
-        f"move what needs {found[0] if found else ''} into the modules that targets name",
+        f"move what needs {found[0] if found else 'it'} into the modules that targets name; the "
+        "__init__.py of the package is imported, too, so let it import names when they are used",
     )
 
 

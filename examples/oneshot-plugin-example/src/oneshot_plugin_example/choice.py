@@ -30,12 +30,14 @@ class ActivationChoice(Mutable):
 
     Args:
         candidates: names in :data:`ACTIVATIONS`.
-        original: the module that is there already; it is a candidate of its own, named after
-            its class, and the default. Without it the first candidate is.
+        original: the module that is there already; a copy of it is a candidate, named after its
+            class, and the default. Without it the first candidate is. The copy keeps its
+            settings, also where its name is among ``candidates``, but does not work in place.
         label: see :class:`oneshot_core.Mutable`.
 
     Raises:
-        SpaceError: there is no activation of such a name.
+        SpaceError: there is no activation of such a name, or ``original`` is of another class
+            than the candidate of its name.
     """
 
     def __init__(
@@ -55,12 +57,19 @@ class ActivationChoice(Mutable):
             )
         self.functions = nn.ModuleDict()
         if original is not None:
-            # What stands there keeps its settings, such as the slope of a LeakyReLU. A copy that
-            # works in place would destroy the input of the candidates that run beside it.
+            name = type(original).__name__.lower()
+            if name in candidates and type(original) is not type(ACTIVATIONS[name]()):
+                raise SpaceError(
+                    f"ActivationChoice got an original of a class {type(original).__name__} "
+                    f"beside the candidate {name!r}, which is another one.\n"
+                    "  expected: candidates with different names\n"
+                    f"  fix: leave {name!r} out of candidates, or rename the class"
+                )
+            # One that works in place would destroy the input of those that run beside it.
             first = copy.deepcopy(original)
             if getattr(first, "inplace", False):
                 first.inplace = False  # type: ignore[assignment]
-            self.functions[type(original).__name__.lower()] = first
+            self.functions[name] = first
         for name in candidates:
             if name not in self.functions:
                 self.functions[name] = ACTIVATIONS[name]()

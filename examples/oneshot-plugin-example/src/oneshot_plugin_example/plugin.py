@@ -10,7 +10,8 @@ CHOICE = "oneshot_plugin_example.choice:ActivationChoice"
 @hookimpl
 def oneshot_components() -> list[Component]:
     # The hook choose_activations is no component: those take part in every search, and nobody's
-    # model should change because a package was installed.
+    # model should change because a package was installed. The supernet module is one, since it
+    # acts on nothing but the ActivationChoices that somebody put into a model.
     return [
         Component(
             "supernet",

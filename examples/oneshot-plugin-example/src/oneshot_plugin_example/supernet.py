@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from torch import Tensor, nn
 
-from oneshot_core import BaseSuperNetModule, Decision
+from oneshot_core import BaseSuperNetModule, Decision, DecisionTable
+from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import Candidate, Choice
 
 from .choice import ActivationChoice
@@ -31,13 +31,14 @@ class MixedActivation(BaseSuperNetModule):
 
     @classmethod
     def mutate(
-        cls, module: nn.Module, name: str, memo: Any, mutate_kwargs: Mapping[str, Any]
+        cls, module: nn.Module, name: str, memo: Memo, mutate_kwargs: Options
     ) -> MixedActivation | None:
         """Replace an activation choice; the mutation hook."""
         if type(module) is not ActivationChoice:
             return None
-        spec = module.spec(module.label or name)
-        return cls(module, mutate_kwargs["decisions"].decide(spec, path=name))
+        decisions = mutate_kwargs["decisions"]
+        assert isinstance(decisions, DecisionTable)
+        return cls(module, decisions.decide(module.spec(module.label or name), path=name))
 
     def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
         choice: ActivationChoice = self.__dict__["choice"]
