@@ -211,6 +211,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 f"  fix: override architecture_loss(batch, batch_idx) of {type(self).__name__}"
             )
         self._require_equal_plugins()
+        self._require_its_modules()
         strategy = self.trainer.strategy
         samples = any(not d.superposes and d.spec.size > 1 for d in self.decisions)
         if not samples or not isinstance(strategy, tree_of(strategy).own(DDPStrategy)):
@@ -228,6 +229,18 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "  expected: a DDP strategy that looks for unused parameters\n"
                 "  fix: Trainer(strategy='ddp_find_unused_parameters_true')"
             )
+
+    def _require_its_modules(self) -> None:
+        """Refuse to train without the supernet modules, which something else has replaced."""
+        inside = set(self.model.modules())
+        for module in self._nas_modules:
+            if module not in inside:
+                raise StrategyError(
+                    f"a {type(module).__name__} is no longer in {type(self.model).__name__}.\n"
+                    "  expected: the modules that the search put there\n"
+                    "  fix: replace modules before the search is made; leave out "
+                    "Trainer(sync_batchnorm=True), which replaces BatchNorm after that"
+                )
 
     def _require_equal_plugins(self) -> None:
         """Compare what is installed across processes: another hook there is another supernet."""
@@ -255,6 +268,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         for path, part in self.model.named_modules():
             name = type(part).__name__
             tree_of(self).require(part, f"the module {path!r} ({name})" if path else name)
+            self._require_own(part, path)
         events = self.registry.hook
         options = self.mutate_kwargs()
         events.oneshot_before_mutation(model=self.model, mutate_kwargs=options)
@@ -276,6 +290,18 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self.__dict__["_walked"] = set(self.model.modules())
         self.__dict__["_space"] = None
         events.oneshot_after_mutation(model=self.model, nas_modules=self.nas_modules)
+
+    def _require_own(self, module: nn.Module, path: str) -> None:
+        """Refuse a supernet module of another search: its decisions are not of this one."""
+        if isinstance(module, BaseSuperNetModule) and not all(
+            d.spec.label in self.decisions and self.decisions[d.spec.label] is d
+            for d in module.decisions
+        ):
+            raise StrategyError(
+                f"the {type(module).__name__} at {path!r} belongs to another search.\n"
+                "  expected: a model that no search has been made of\n"
+                "  fix: build the model anew; a search replaces the choices in it for good"
+            )
 
     def _keep_known(self, module: nn.Module, name: str, memo: Any, options: Any) -> bool | None:
         return True if module in self._walked else None
