@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -155,10 +155,16 @@ def test_a_model_that_another_search_was_made_of_is_refused() -> None:
 
 
 def test_modules_that_were_replaced_after_the_search_was_made_are_missed_before_training() -> None:
+    class Converts(Callback):
+        """Does when the fit starts what Lightning does a little earlier."""
+
+        def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            stem: Any = pl_module.stem
+            stem[1] = nn.SyncBatchNorm.convert_sync_batchnorm(stem[1])
+
     search = oneshot.search(Net(), "random")
-    search.model.stem[1] = nn.SyncBatchNorm.convert_sync_batchnorm(search.model.stem[1])
     with pytest.raises(StrategyError, match="ElasticBatchNorm2d is no longer in Net") as caught:
-        trainer().fit(search, loader(), loader())
+        trainer(callbacks=[Converts()]).fit(search, loader(), loader())
     assert "sync_batchnorm" in str(caught.value)
 
 
