@@ -43,8 +43,8 @@ class Problem:
 
     Args:
         subject: the component, distribution, folder or setting it is about.
-        state: a state of :class:`~oneshot_core._records.Record`, or ``"unknown"`` for a name in
-            a setting that nothing has.
+        state: a state of :class:`~oneshot_core._records.Record`; ``"unknown"`` for a name in a
+            setting or a manifest that nothing has; ``"missing"`` for what the project requires.
         reason: what is the matter, as half a sentence.
         fix: what to do.
     """

@@ -16,9 +16,9 @@ RANK = {
     "_version": 0, "errors": 0,
     "space": 1, "optimizers": 1, "hookspecs": 1, "_metadata": 1,
     "_records": 2, "decision": 2, "hooks": 2,
-    "_discovery": 3, "supernet": 3,
-    "_registry": 4, "traversal": 4, "model_space": 4,
-    "architecture": 5,
+    "_settings": 3, "supernet": 3,
+    "_discovery": 4, "traversal": 4, "model_space": 4,
+    "_registry": 5, "architecture": 5,
     "lightning": 6,
     "testing": 7, "cli": 8, "__main__": 9, "__init__": 9,
 }  # fmt: skip
@@ -26,7 +26,7 @@ RANK = {
 
 TORCH_FREE = {
     "__init__", "__main__", "_version", "_discovery", "_metadata", "_records", "_registry",
-    "cli", "errors", "hookspecs",
+    "_settings", "cli", "errors", "hookspecs",
 }  # fmt: skip
 """Imported by ``import oneshot_core``, ``oneshot --help`` or by listing plugins."""
 

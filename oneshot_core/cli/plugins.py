@@ -16,10 +16,10 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 
-from .._discovery import STRICT
 from .._metadata import Problem
 from .._records import FIRST_PARTY, Record
 from .._registry import Registry
+from .._settings import STRICT
 from .._version import __version__
 
 SUMMARY = "show and check the installed plugins"
