@@ -11,10 +11,9 @@ from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import ModuleType
 
-from packaging.requirements import InvalidRequirement, Requirement
-
-from ._metadata import Distribution, Problem, normalise, scan
+from ._metadata import Distribution, Problem, scan
 from ._records import FIRST_PARTY, MANIFEST, Entry, Record, Restriction
+from ._requirements import required_name, unmet
 from ._settings import (
     ProjectFile,
     Settings,
@@ -154,19 +153,12 @@ def _unread(
         if restricted is not record and not by_id:
             return restricted
     for line in distribution.requires:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue  # pip refuses such a distribution; here nothing follows from it
-        if normalise(requirement.name) != FIRST_PARTY:
-            continue
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        if not requirement.specifier.contains(__version__, prereleases=True):
+        versions = unmet(line, FIRST_PARTY, __version__)
+        if versions:
             return replace(
                 record,
                 state="incompatible",
-                reason=f"it needs {FIRST_PARTY}{requirement.specifier}, this is {__version__}",
+                reason=f"it needs {FIRST_PARTY}{versions}, this is {__version__}",
                 fix=f"pip install --upgrade {FIRST_PARTY} {record.provider}",
             )
     return None
@@ -258,21 +250,17 @@ def _missing(
     """Report what the project requires and does not get."""
     installed = {distribution.name: distribution for distribution in distributions}
     for line in settings.required:
-        requirement = Requirement(line)
-        if requirement.marker is not None and not requirement.marker.evaluate():
-            continue
-        name = normalise(requirement.name)
+        name = required_name(line)
         found = installed.get(name)
-        fix = f"pip install {str(requirement)!r}"
+        fix = f"pip install {line!r}"
         unread = [r for r in records if r.provider == name and r.kind == MANIFEST]
         if found is None:
             close = close_matches(name, installed)
             reason = "no such plugin is installed" + (f"; there is {close}" if close else "")
-        elif not requirement.specifier.contains(found.version, prereleases=True):
+        elif unmet(line, name, found.version):
             reason = f"{found.version} is installed"
         elif unread:
             reason, fix = f"it is {unread[0].state}: {unread[0].reason}", unread[0].fix
         else:
             continue
-        subject = f"required in {settings.project}"
-        yield Problem(subject, "missing", f"{requirement}: {reason}", fix)
+        yield Problem(f"required in {settings.project}", "missing", f"{line}: {reason}", fix)

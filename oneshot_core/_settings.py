@@ -223,7 +223,8 @@ def _require_requirement(text: str, file: Path) -> None:
 
     try:
         given = Requirement(text)
-        wrong = "it has more than a name and versions" if given.url or given.extras else ""
+        more = given.url or given.extras or given.marker
+        wrong = "it has more than a name and versions" if more else ""
     except InvalidRequirement as error:
         wrong = str(error).splitlines()[0]
     if wrong:
