@@ -3,40 +3,62 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import ModuleType
 
-from packaging.requirements import InvalidRequirement, Requirement
-
-from ._metadata import Distribution, Problem, normalise, scan
+from ._metadata import Distribution, Problem, scan
 from ._records import FIRST_PARTY, MANIFEST, Entry, Record, Restriction
+from ._requirements import required_name, unmet
+from ._settings import (
+    ProjectFile,
+    Settings,
+    is_essential,
+    read_settings,
+    refuse_essential,
+)
 from ._version import __version__
 from .errors import PluginError
-from .hookspecs import ENTRY_POINT_GROUP, Component, plugin_manager
-
-AUTOLOAD = "ONESHOT_PLUGIN_AUTOLOAD"
-ALLOW = "ONESHOT_PLUGINS"
-DENY = "ONESHOT_DISABLE_PLUGINS"
-STRICT = "ONESHOT_STRICT_PLUGINS"
+from .hookspecs import ENTRY_POINT_GROUP, KINDS, Component, plugin_manager
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Discovery:
     """What the installed plugins offer, and what stands in the way.
 
+    ``missing`` are the problems of what the project requires, which are among ``problems``, too;
     ``metadata_problems`` are about installed packages, be they plugins or not.
     """
 
     entries: tuple[Entry, ...] = ()
-    manifests: tuple[tuple[Record, ModuleType], ...] = ()
-    restrictions: tuple[Restriction, ...] = ()
+    manifests: tuple[tuple[Record, ManifestHooks], ...] = ()
+    settings: Settings = field(default_factory=Settings)
     problems: tuple[Problem, ...] = ()
+    missing: tuple[Problem, ...] = ()
     metadata_problems: tuple[Problem, ...] = ()
-    strict: bool = False
+
+
+class ManifestHooks:
+    """The hook functions of one manifest, as pluggy wants them.
+
+    Not the module itself: pluggy 1.6 touches all names of what it registers, which would import
+    whatever a lazy module offers, and takes two equal objects for one.
+
+    Args:
+        manifest: what the entry point names: a module, or what it put in its place.
+    """
+
+    def __init__(self, manifest: object) -> None:
+        self.manifest = manifest
+        names = vars(manifest) if isinstance(manifest, ModuleType) else dir(manifest)
+        for name in list(names):
+            found = getattr(manifest, name)
+            if inspect.isroutine(found) and hasattr(found, f"{ENTRY_POINT_GROUP}_impl"):
+                self.__dict__[name] = found
 
 
 def provider_rank(provider: str) -> tuple[bool, str]:
@@ -44,34 +66,42 @@ def provider_rank(provider: str) -> tuple[bool, str]:
     return provider != FIRST_PARTY, provider
 
 
-def discover(environ: Mapping[str, str]) -> Discovery:
-    """Read the manifests that the settings in ``environ`` allow; never raises for a plugin."""
+def discover(environ: Mapping[str, str], project: ProjectFile) -> Discovery:
+    """Read the manifests that the settings allow; never raises for a plugin.
+
+    Raises:
+        PluginSettingsError: the settings cannot be followed.
+    """
+    settings = read_settings(environ, project)
     found = scan(ENTRY_POINT_GROUP)
-    restrictions = _restrictions(environ)
     entries: list[Entry] = []
-    manifests: list[tuple[Record, ModuleType]] = []
-    problems: list[Problem] = []
+    manifests: list[tuple[Record, ManifestHooks]] = []
+    problems = list(settings.problems)
     seen: list[Record] = []
     for distribution in sorted(found.distributions, key=lambda d: provider_rank(d.name)):
         for record in _manifest_records(distribution, problems):
             seen.append(record)
-            unread = _unread(record, distribution, restrictions)
+            unread = _unread(record, distribution, settings.restrictions)
             if unread is not None:
                 entries.append(Entry(unread))
                 continue
             try:
-                module, components = _read(record, problems)
-            except (Exception, SystemExit) as error:
+                hooks, components = _read(record, problems)
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # sys.exit, and panics of Rust, are no Exception
                 entries.append(Entry(_failed(record, error), error=error))
                 continue
-            manifests.append((record, module))
+            manifests.append((record, hooks))
             offered = [replace(record, component=component) for component in components]
             seen.extend(offered)
             entries.extend(map(Entry, offered))
-    problems.extend(_unknown_names(restrictions, seen))
-    strict = _is_on(environ.get(STRICT, ""))
+    problems.extend(_unknown_kinds(seen))
+    problems.extend(_unknown_names(settings, seen))
+    missing = tuple(_missing(settings, found.distributions, [entry.record for entry in entries]))
+    problems.extend(missing)
     return Discovery(
-        tuple(entries), tuple(manifests), restrictions, tuple(problems), found.problems, strict
+        tuple(entries), tuple(manifests), settings, tuple(problems), missing, found.problems
     )
 
 
@@ -99,27 +129,6 @@ def close_matches(word: str, words: Iterable[str]) -> str:
     return ", ".join(get_close_matches(word, sorted(set(words)), n=3))
 
 
-def _restrictions(environ: Mapping[str, str]) -> tuple[Restriction, ...]:
-    restrictions = []
-    deny = _words(environ.get(DENY, ""))
-    if deny:
-        restrictions.append(Restriction(DENY, deny, keep=False))
-    if ALLOW in environ:  # empty is not unset: then only the first party is used
-        allow = _words(environ[ALLOW])
-        restrictions.append(Restriction(ALLOW, allow, keep=True, spares_first_party=True))
-    elif not _is_on(environ.get(AUTOLOAD) or "1"):
-        restrictions.append(Restriction(AUTOLOAD, (), keep=True, spares_first_party=True))
-    return tuple(restrictions)
-
-
-def _words(text: str) -> tuple[str, ...]:
-    return tuple(word for word in map(str.strip, text.split(",")) if word)
-
-
-def _is_on(text: str) -> bool:
-    return text.strip().lower() not in ("", "0", "false", "no", "off")
-
-
 def _manifest_records(distribution: Distribution, problems: list[Problem]) -> Iterator[Record]:
     for point in distribution.entry_points:
         name = f"{distribution.name}.{point.name}"
@@ -144,32 +153,26 @@ def _unread(
         if restricted is not record and not by_id:
             return restricted
     for line in distribution.requires:
-        try:
-            requirement = Requirement(line)
-        except InvalidRequirement:
-            continue  # pip refuses such a distribution; here nothing follows from it
-        if normalise(requirement.name) != FIRST_PARTY:
-            continue
-        if requirement.marker is not None and not requirement.marker.evaluate({"extra": ""}):
-            continue
-        if not requirement.specifier.contains(__version__, prereleases=True):
+        versions = unmet(line, FIRST_PARTY, __version__)
+        if versions:
             return replace(
                 record,
                 state="incompatible",
-                reason=f"it needs {FIRST_PARTY}{requirement.specifier}, this is {__version__}",
+                reason=f"it needs {FIRST_PARTY}{versions}, this is {__version__}",
                 fix=f"pip install --upgrade {FIRST_PARTY} {record.provider}",
             )
     return None
 
 
-def _read(record: Record, problems: list[Problem]) -> tuple[ModuleType, list[Component]]:
+def _read(record: Record, problems: list[Problem]) -> tuple[ManifestHooks, list[Component]]:
     """Import a manifest and ask it for its components."""
-    module = importlib.import_module(record.component.target.partition(":")[0])
+    name = record.component.target.partition(":")[0]
+    hooks = ManifestHooks(importlib.import_module(name))
     manager = plugin_manager()
-    manager.register(module)
-    callers = manager.get_hookcallers(module) or []
+    manager.register(hooks)
+    callers = manager.get_hookcallers(hooks) or []
     if not callers:
-        raise PluginError(f"{module.__name__} has no function marked with @hookimpl")
+        raise PluginError(f"{name} has no function marked with @hookimpl")
     for caller in callers:
         optional = all(impl.optionalhook for impl in caller.get_hookimpls())
         if not caller.has_spec() and not optional:
@@ -191,7 +194,7 @@ def _read(record: Record, problems: list[Problem]) -> tuple[ModuleType, list[Com
             if not isinstance(component, Component) or component.kind == MANIFEST:
                 raise PluginError(f"oneshot_components() offers {component!r}, no Component")
             components.append(component)
-    return module, components
+    return hooks, components
 
 
 def _failed(record: Record, error: BaseException) -> Record:
@@ -207,15 +210,57 @@ def _failed(record: Record, error: BaseException) -> Record:
     return record.failed(describe(error, record.component.target))
 
 
-def _unknown_names(restrictions: Iterable[Restriction], records: list[Record]) -> Iterator[Problem]:
-    for restriction in restrictions:
-        for pattern in restriction.patterns:
-            if not any(record.matches(pattern) for record in records):
-                words = [word for record in records for word in (record.id, record.provider)]
-                close = close_matches(pattern, words)
+def _unknown_kinds(records: Iterable[Record]) -> Iterator[Problem]:
+    """Report kinds that are nearly one of the core's; others are a plugin's own."""
+    for record in records:
+        if record.kind != MANIFEST and record.kind not in KINDS:
+            for meant in get_close_matches(record.kind, KINDS, n=1, cutoff=0.85):
                 yield Problem(
-                    restriction.source,
+                    record.id,
                     "unknown",
-                    f"nothing that could be read is named {pattern!r}",
-                    f"did you mean {close}?" if close else "see `oneshot plugins list --all`",
+                    f"{record.source}: nothing asks for the kind {record.kind!r}",
+                    f"did you mean {meant!r}? tell the author of {record.provider}",
                 )
+
+
+def _unknown_names(settings: Settings, records: list[Record]) -> Iterator[Problem]:
+    """Report names in settings that nothing has.
+
+    Raises:
+        PluginSettingsError: what belongs to the core is to be switched off.
+    """
+    named = [(r.source, pattern, r.keep) for r in settings.restrictions for pattern in r.patterns]
+    named += [(f"order in {settings.project}", id, True) for id in settings.order]
+    for source, pattern, keep in named:
+        if any(record.matches(pattern) for record in records):
+            continue
+        if is_essential(pattern):
+            if not keep:
+                raise refuse_essential(source, pattern)
+            fix = "leave it out: it belongs to the core and is always in use"
+        else:
+            close = close_matches(pattern, (w for r in records for w in (r.id, r.provider)))
+            fix = f"did you mean {close}?" if close else "see `oneshot plugins list --all`"
+        yield Problem(source, "unknown", f"nothing that could be read is named {pattern!r}", fix)
+
+
+def _missing(
+    settings: Settings, distributions: Iterable[Distribution], records: list[Record]
+) -> Iterator[Problem]:
+    """Report what the project requires and does not get."""
+    installed = {distribution.name: distribution for distribution in distributions}
+    for line in settings.required:
+        name = required_name(line)
+        found = installed.get(name)
+        fix = f"pip install {line!r}"
+        unread = [r for r in records if r.provider == name and r.kind == MANIFEST]
+        if found is None:
+            close = close_matches(name, installed)
+            reason = "no such plugin is installed" + (f"; there is {close}" if close else "")
+        elif unmet(line, name, found.version):
+            reason = f"{found.version} is installed"
+        elif unread:
+            reason, fix = f"it is {unread[0].state}: {unread[0].reason}", unread[0].fix
+        else:
+            continue
+        yield Problem(f"required in {settings.project}", "missing", f"{line}: {reason}", fix)

@@ -12,19 +12,20 @@ import html
 import importlib
 import json
 import os
+import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import replace
 from fnmatch import fnmatchcase
-from types import ModuleType
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from weakref import WeakSet
 
 import pluggy
 
 from ._discovery import (
-    STRICT,
     Discovery,
+    ManifestHooks,
     close_matches,
     describe,
     discover,
@@ -33,12 +34,26 @@ from ._discovery import (
 )
 from ._metadata import Problem, normalise
 from ._records import MANIFEST, REGISTERED, Entry, Record, Restriction, Snapshot, State, restricted
+from ._settings import STRICT, ProjectFile, is_essential, refuse_essential
 from .errors import DuplicateComponentError, PluginError, PluginLoadError, UnknownComponentError
 from .hookspecs import Component, plugin_manager
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .hooks import MutationHook
+    from .lightning import BaseOneShotLightningModule
+    from .lightning.evaluation import Searcher
+    from .supernet import BaseSuperNetModule
 
 __all__ = ["Problem", "Record", "Registry", "Snapshot", "State", "default_registry"]
 
 T = TypeVar("T")
+
+WALK = ("mutation_hook", "supernet")
+"""Kinds that the walk asks, in one order."""
+
+_living: WeakSet[Registry] = WeakSet()
 
 
 class Registry:
@@ -47,25 +62,44 @@ class Registry:
     Safe to use from several threads; imports happen outside its lock. ``registry["kind:name"]``,
     ``in``, ``len`` and iteration (over ids) work as on a mapping, whatever the states.
 
-    These environment variables are read at discovery. Patterns are separated by commas and may
-    be globs; one without a colon is for distributions, one with a colon for components
-    (``kind:name``, or ``kind:name@distribution``) or a single manifest
-    (``manifest:distribution.entry-point``).
+    At discovery these environment variables are read, and from the nearest ``pyproject.toml``,
+    looked for from the working directory upwards, the table ``[tool.oneshot.plugins]``. Patterns
+    (in variables separated by commas, in the table a list) may be globs; one without a colon is
+    for distributions, one with a colon for components (``kind:name``, or
+    ``kind:name@distribution``) or a single manifest (``manifest:distribution.entry-point``).
 
     ============================  ==========================================================
     ``ONESHOT_PLUGIN_AUTOLOAD``   ``0``: only ``oneshot-core`` and what the next one names
     ``ONESHOT_PLUGINS``           use only what it names, and ``oneshot-core``
     ``ONESHOT_DISABLE_PLUGINS``   never use what it names; beats the others
     ``ONESHOT_STRICT_PLUGINS``    ``1``: raise if any plugin has a problem
+    ``ONESHOT_TRACE_PLUGINS``     ``1``: show each call of a hook on stderr
+    ``allow = [...]``             as ``ONESHOT_PLUGINS``, which beats it
+    ``deny = [...]``              as ``ONESHOT_DISABLE_PLUGINS``; both count
+    ``order = [...]``             these ids come first in the order of use
+    ``required = [...]``          requirements (``"oneshot-plugin-x>=0.4"``) on plugins; a
+                                  search raises if one is missing or not in use
     ============================  ==========================================================
 
+    Naming ``oneshot-core`` in a denial switches off the plugins that come with it (all of
+    ``oneshot_plugins``). The core itself has no switch: ``no_default_hook`` and the six shapes of
+    ``configure_optimizers`` are always in use, and a denial that names them is an error.
+
     Args:
-        entry_points: look for installed plugins; without, the registry starts empty.
+        entry_points: look for installed plugins; without, the registry starts empty and reads
+            no settings.
         environ: settings to read instead of the process environment.
+        project: the ``pyproject.toml`` to read; True for the nearest one, False for none.
     """
 
-    def __init__(self, entry_points: bool = True, environ: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        entry_points: bool = True,
+        environ: Mapping[str, str] | None = None,
+        project: ProjectFile = True,
+    ) -> None:
         self._environ = environ
+        self._project = project
         self._lock = threading.RLock()
         self._entry_points = entry_points
         self._discovery = None if entry_points else Discovery()
@@ -73,6 +107,7 @@ class Registry:
         self._registered: tuple[Entry, ...] = ()
         self._restrictions: tuple[Restriction, ...] = ()
         self._relay: pluggy.HookRelay | None = None
+        _living.add(self)
 
     def find(
         self,
@@ -102,21 +137,54 @@ class Registry:
     def ordered(self, *kinds: str) -> list[Record]:
         """Return the usable records of some kinds (default: all), in the order of use.
 
-        By priority, largest first; then ``oneshot-core``, then other distributions by name;
-        then by kind and name. Nothing else has an influence.
+        Those that the project's ``order`` names, as it names them; then by priority, largest
+        first; then ``oneshot-core``, then other distributions by name; then by kind and name.
+        Nothing else has an influence.
         """
+        first = {id: place for place, id in enumerate(self._discovered().settings.order)}
         usable = [r for r in self.find() if r.usable and (not kinds or r.kind in kinds)]
         return sorted(
             usable,
-            key=lambda r: (-r.component.priority, *provider_rank(r.provider), r.kind, r.name),
+            key=lambda r: (
+                first.get(r.id, len(first)),
+                -r.component.priority,
+                *provider_rank(r.provider),
+                r.kind,
+                r.name,
+            ),
         )
 
     def explain_order(self, *kinds: str) -> str:
-        """Return :meth:`ordered` as text: position, priority, provider and id per line."""
-        return "\n".join(
+        """Return :meth:`ordered` as text: position, priority, provider and id per line.
+
+        Mutation hooks and supernet modules are asked by the walk, so for one of these kinds the
+        text is about both, and says who is asked before and after them. Without kinds there is
+        one part for each.
+        """
+        asked = kinds or (*WALK, *self.kinds())
+        parts: dict[tuple[str, ...], None]
+        parts = dict.fromkeys(WALK if kind in WALK else (kind,) for kind in asked)
+        if kinds and not set(kinds) & set(WALK):
+            parts = dict.fromkeys([kinds])
+        return "\n\n".join(filter(None, map(self._explained, parts)))
+
+    def _explained(self, kinds: tuple[str, ...]) -> str:
+        settings = self._discovered().settings
+        lines = [
             f"{position:>3} {record.component.priority:>+5}  {record.provider:<24}  {record.id}"
+            + (f"  (order in {settings.project})" if record.id in settings.order else "")
             for position, record in enumerate(self.ordered(*kinds), start=1)
-        )
+        ]
+        if kinds == WALK:
+            lines = [
+                "the walk asks for every module, in this order, until a hook suppresses the rest:",
+                "user      mutation_hooks=[...] of the search, as given",
+                *(f"plugin  {line}" for line in lines),
+                "strategy  default_mutation_hooks() of the strategy",
+                "core      no_default_hook, which refuses a choice that nobody replaced; it cannot",
+                "          be switched off, but a strategy may answer before it",
+            ]
+        return "\n".join(lines)
 
     def kinds(self) -> list[str]:
         """Return the kinds of which there is something usable, sorted."""
@@ -134,10 +202,27 @@ class Registry:
         """
         return self._entry(id_or_kind, name)[1]
 
+    @overload
+    def load(
+        self, id_or_kind: Literal["strategy"], name: str
+    ) -> type[BaseOneShotLightningModule]: ...
+    @overload
+    def load(self, id_or_kind: Literal["supernet"], name: str) -> type[BaseSuperNetModule]: ...
+    @overload
+    def load(self, id_or_kind: Literal["mutation_hook"], name: str) -> MutationHook: ...
+    @overload
+    def load(self, id_or_kind: Literal["cost"], name: str) -> Callable[..., float]: ...
+    @overload
+    def load(self, id_or_kind: Literal["space"], name: str) -> Callable[..., nn.Module]: ...
+    @overload
+    def load(self, id_or_kind: Literal["searcher"], name: str) -> Searcher: ...
+    @overload
+    def load(self, id_or_kind: str, name: str | None = None) -> Any: ...
     def load(self, id_or_kind: str, name: str | None = None) -> Any:
         """Import what ``"kind:name"``, or a kind and a name, stands for and return it.
 
-        A component that failed before is tried again.
+        A component that failed before is tried again. To type checkers, a kind written out and
+        a name give the type of that kind; whether it is kept to, the conformance checks say.
 
         Raises:
             UnknownComponentError: there is none; the message lists what there is.
@@ -151,7 +236,9 @@ class Registry:
             # Outside the lock: another thread may be importing a module that asks us something.
             try:
                 loaded = import_target(target)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:  # sys.exit, and panics of Rust, are no Exception
                 record = entry.record.failed(describe(error, target))
                 with self._lock:
                     entry.record, entry.error = record, error
@@ -170,6 +257,27 @@ class Registry:
         """
         discovery = self._discovered()
         return [*self._plugin_problems(discovery), *discovery.metadata_problems]
+
+    def require(self) -> None:
+        """Raise unless everything is in use that the project's ``required`` names.
+
+        Called before a search changes a model.
+
+        Raises:
+            PluginLoadError: naming each that is missing, of a wrong version, or not in use.
+        """
+        missing = self._discovered().missing
+        if missing:
+            raise PluginLoadError(
+                "this project requires plugins that are not there:\n"
+                + "".join(f"  {problem}\n" for problem in missing)
+                + "  expected: all that the file requires, installed and in use\n"
+                f"  fix: {'; '.join(problem.fix for problem in missing)}"
+            )
+
+    def missing(self) -> list[Problem]:
+        """Return the problems of what the project requires, which :meth:`require` raises."""
+        return list(self._discovered().missing)
 
     def manifests(self) -> list[Record]:
         """Return the records of the manifests that were read and are in use."""
@@ -204,9 +312,13 @@ class Registry:
         relay = self._relay
         if relay is None:
             manager = plugin_manager()
-            for record, module in reversed(self._active_manifests()):  # pluggy calls last first
-                if not manager.is_registered(module):
-                    manager.register(module, record.name)
+            known: list[object] = []
+            for record, hooks in reversed(self._active_manifests()):  # pluggy calls last first
+                if not any(hooks.manifest is manifest for manifest in known):
+                    known.append(hooks.manifest)
+                    manager.register(hooks, record.name)
+            if self._discovered().settings.trace:
+                manager.add_hookcall_monitoring(lambda *_: None, _trace)
             relay = self._relay = manager.hook
         return relay
 
@@ -331,6 +443,7 @@ class Registry:
 
         Raises:
             UnknownComponentError: nothing has a name that is given without wildcards.
+            PluginSettingsError: it belongs to the core, such as ``no_default_hook``.
         """
         return self._restrict(_restriction("disable", patterns, keep=False))
 
@@ -363,6 +476,8 @@ class Registry:
         ]
         for pattern in restriction.patterns:
             known = any(record.matches(pattern) for record in records)
+            if not known and not restriction.keep and is_essential(pattern):
+                raise refuse_essential(restriction.source, pattern)
             if not known and not set("*?[") & set(pattern):
                 raise self._unknown(pattern)
         with self._lock:
@@ -389,10 +504,11 @@ class Registry:
         self._thread.discovering = True
         try:
             # Outside the lock, see load(); if two threads get here, one of their answers counts.
-            found = discover(os.environ if self._environ is None else self._environ)
+            environ = os.environ if self._environ is None else self._environ
+            found = discover(environ, self._project)
         finally:
             self._thread.discovering = False
-        problems = self._plugin_problems(found) if found.strict else []
+        problems = self._plugin_problems(found) if found.settings.strict else []
         if problems:
             errors = [entry.error for entry in found.entries if entry.error is not None]
             raise PluginLoadError(
@@ -415,7 +531,7 @@ class Registry:
                 *discovery.entries,
                 *(entry for entry in self._registered if not entry.overrides),
             ]
-            restrictions = (*discovery.restrictions, *self._restrictions)
+            restrictions = (*discovery.settings.restrictions, *self._restrictions)
         holders: dict[str, Record] = {}
         resolved = []
         for entry in entries:
@@ -435,12 +551,12 @@ class Registry:
         ]
         return [*records, *discovery.problems]
 
-    def _active_manifests(self) -> list[tuple[Record, ModuleType]]:
+    def _active_manifests(self) -> list[tuple[Record, ManifestHooks]]:
         discovery = self._discovered()
-        restrictions = (*discovery.restrictions, *self._restrictions)
+        restrictions = (*discovery.settings.restrictions, *self._restrictions)
         return [
-            (record, module)
-            for record, module in discovery.manifests
+            (record, hooks)
+            for record, hooks in discovery.manifests
             if restricted(record, restrictions).usable
         ]
 
@@ -488,6 +604,32 @@ def _load_error(record: Record) -> PluginLoadError:
         f"  fix: {record.fix}"
     )
 
+
+def _trace(
+    outcome: pluggy.Result[object],
+    hook_name: str,
+    hook_impls: Sequence[pluggy.HookImpl],
+    kwargs: Mapping[str, object],
+) -> None:
+    """Show on stderr one call of a hook, with modules by their type: their text is very long."""
+    shown = ", ".join(
+        f"{name}={value!r}" if isinstance(value, str) else f"{name}={type(value).__name__}"
+        for name, value in kwargs.items()
+    )
+    asked = ", ".join(implementation.plugin_name for implementation in reversed(hook_impls))
+    ended = f"raised {outcome.exception!r}" if outcome.exception else ""
+    print(f"oneshot: {hook_name}({shown}) -> {asked or 'nobody'} {ended}".rstrip(), file=sys.stderr)
+
+
+def _renew_locks() -> None:
+    """Free every lock in a forked process: the thread that held one does not exist there."""
+    for registry in list(_living):
+        registry._lock = threading.RLock()
+        registry._thread = threading.local()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)
 
 _default = Registry()
 

@@ -67,5 +67,9 @@ class PluginLoadError(PluginError, ImportError):
     """A component is known but cannot be loaded."""
 
 
+class PluginSettingsError(PluginError, ValueError):
+    """What is set about plugins cannot be followed."""
+
+
 class ConformanceError(OneShotError, AssertionError):
     """A component does not keep what its kind promises."""

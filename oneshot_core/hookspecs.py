@@ -16,7 +16,8 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import pluggy
 
@@ -40,13 +41,48 @@ _PART = rf"(?:{_WORD}|<locals>|<lambda>)"
 _TARGET = re.compile(rf"{_WORD}(?:\.{_WORD})*:{_PART}(?:\.{_PART})*")
 
 
+class Kind(NamedTuple):
+    """What the core expects of components of a kind: their target, and who asks for them."""
+
+    target: str
+    asked_by: str
+
+
+KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
+    {
+        "mutation_hook": Kind(
+            "function `(module, name, memo, mutate_kwargs)`", "the walk, for every module"
+        ),
+        "supernet": Kind(
+            "`BaseSuperNetModule` subclass with the hook `mutate`", "the walk, for every module"
+        ),
+        "elastic": Kind(
+            "`oneshot_core.nn.LayerRule` subclass",
+            "layers of `oneshot.nn`, for the classes in `handles`",
+        ),
+        "strategy": Kind("`BaseOneShotLightningModule` subclass", "`oneshot.search(model, NAME)`"),
+        "searcher": Kind(
+            "generator function `(space, *, budget, seed, ...)` that yields architectures and is "
+            "sent scores",
+            "`search.rank(NAME, ...)`",
+        ),
+        "cost": Kind("function `(network, *inputs) -> float`", "whoever loads it by name"),
+        "space": Kind("module class, or function that returns a module", "whoever loads it"),
+        "command": Kind(
+            "object or module with `add_arguments(parser)` and `run(args) -> int`",
+            "`oneshot NAME`, imported when it is used",
+        ),
+    }
+)
+"""The kinds that the core or its plugins ask for. Plugins may have kinds of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class Component:
     """One thing that a plugin offers under a name; what it stands for is imported when used.
 
     Args:
-        kind: ``"mutation_hook"``, ``"supernet"``, ``"strategy"``, ``"cost"``, ``"space"``,
-            ``"command"``, or a kind of the plugin's own.
+        kind: one of :data:`KINDS`, or a kind of the plugin's own.
         name: unique within the kind. Prefix it with the plugin's name (``"shuffle.mixed"``).
         target: ``"package.module:Object"``, the object may be dotted.
         summary: one line for listings.
@@ -123,30 +159,56 @@ def _fits(pattern: re.Pattern[str], text: object) -> bool:
 def oneshot_components() -> Sequence[Component]:  # type: ignore[empty-body]
     """Return what this plugin offers.
 
-    Called once, when the registry is first asked anything.
+    Called once, when the registry is first asked anything. Commands are offered here, too.
     """
 
 
 @hookspec
 def oneshot_conformance() -> Conformance:  # type: ignore[empty-body]
-    """Return what the conformance checks need to know to check this plugin."""
+    """Return what the conformance checks need to know to check this plugin.
+
+    Called by ``oneshot plugins check`` and ``pytest --oneshot-conformance`` only.
+    """
 
 
 @hookspec
 def oneshot_before_mutation(model: nn.Module, mutate_kwargs: Mapping[str, object]) -> None:
-    """Look at ``model`` before any of its modules is replaced."""
+    """Look at ``model`` before any of its modules is replaced.
+
+    Called before each walk: when a search is made, and after ``setup`` and ``configure_model``
+    if they made new modules. What it raises ends the search.
+    """
 
 
 @hookspec
 def oneshot_after_mutation(model: nn.Module, nas_modules: Sequence[BaseSuperNetModule]) -> None:
-    """Look at ``model`` after the walk; ``nas_modules`` are its supernet modules, in order."""
+    """Look at ``model`` after the walk; ``nas_modules`` are its supernet modules, in order.
+
+    Called after each walk that succeeded.
+    """
 
 
 @hookspec
 def oneshot_module_replaced(path: str, original: nn.Module, replacement: nn.Module) -> None:
-    """Learn that ``replacement`` now stands at ``path``; called once for each replacement."""
+    """Learn that ``replacement`` takes the place of ``original`` at ``path``.
+
+    Called once for each replacement, during the walk; if the walk fails later, all are undone.
+    """
+
+
+@hookspec(firstresult=True)
+def oneshot_optimizer_config(config: object) -> object:
+    """Return what ``config`` means as one of Lightning's six shapes; None if it is not yours.
+
+    Called when ``configure_optimizers`` of a model, or ``configure_architecture_optimizers`` of
+    a strategy, returned none of the six, before that is an error. The six themselves never get
+    here. For no optimizer at all return ``[]``; ``False`` is an answer, and a wrong one.
+    """
 
 
 @hookspec
 def oneshot_report_header() -> str | Sequence[str]:  # type: ignore[empty-body]
-    """Return lines that ``oneshot --version`` and logs show, about what results depend on."""
+    """Return lines about what results depend on, such as versions of libraries.
+
+    Called by ``oneshot --version``.
+    """

@@ -7,7 +7,7 @@ Lightning accepts six shapes. They are told apart here in the order in which Lig
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeGuard, cast, runtime_checkable
 
@@ -18,6 +18,9 @@ from .errors import OptimizerConfigError
 
 OptimizerConfig: TypeAlias = Any
 """One of Lightning's six shapes, or anything that a user returned instead."""
+
+Normalise: TypeAlias = Callable[[object], OptimizerConfig]
+"""Returns what a configuration outside the six shapes means as one of them; None if unknown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +38,9 @@ class OptimizerPlan:
     schedulers: tuple[dict[str, Any], ...]
 
     @classmethod
-    def parse(cls, config: OptimizerConfig, *, source: str) -> OptimizerPlan:
+    def parse(
+        cls, config: OptimizerConfig, *, source: str, normalise: Normalise | None = None
+    ) -> OptimizerPlan:
         """Read any of the six shapes. ``config`` and its dicts are not changed.
 
         ====  ===============================================  =================================
@@ -55,6 +60,7 @@ class OptimizerPlan:
         Args:
             config: what was returned.
             source: who returned it, for messages: ``"configure_optimizers of MyModule"``.
+            normalise: asked about what is none of the six shapes; never about one of them.
 
         Raises:
             OptimizerConfigError: it is none of the six shapes, holds something that is no
@@ -63,14 +69,42 @@ class OptimizerPlan:
         Warns:
             RuntimeWarning: a dict beside an optimizer has keys that Lightning ignores.
         """
+        if normalise is not None:
+            config = normalised(config, normalise)
         optimizers, schedulers = _dispatch(config, source)
+        _warn_of_ignored_keys(config, source)
         plan = cls(tuple(optimizers), tuple(_read_scheduler(s, source) for s in schedulers))
         for entry in plan.schedulers:
             _require_attached(entry["scheduler"], plan.optimizers, source)
         return plan
 
 
-def merge_optimizers(user_config: OptimizerConfig, arch_config: OptimizerConfig) -> OptimizerConfig:
+def normalised(config: OptimizerConfig, normalise: Normalise) -> OptimizerConfig:
+    """Return ``config`` itself if it is one of the six shapes or nobody knows what it means."""
+    if is_known_shape(config):
+        return config
+    answer = normalise(config)
+    return config if answer is None else answer
+
+
+def is_known_shape(config: OptimizerConfig) -> bool:
+    """Say whether something is one of Lightning's six shapes, as :meth:`OptimizerPlan.parse` does.
+
+    Only optimizers are looked at: a wrong scheduler is an error in a known shape.
+    """
+    try:
+        _dispatch(config, "")
+    except OptimizerConfigError:
+        return False
+    return True
+
+
+def merge_optimizers(
+    user_config: OptimizerConfig,
+    arch_config: OptimizerConfig,
+    *,
+    normalise: Normalise | None = None,
+) -> OptimizerConfig:
     """Add the architecture's optimizers to the user's, in a shape that Lightning accepts.
 
     ================================  =============================================
@@ -91,16 +125,19 @@ def merge_optimizers(user_config: OptimizerConfig, arch_config: OptimizerConfig)
         user_config: what the user's ``configure_optimizers`` returned.
         arch_config: what ``configure_architecture_optimizers`` returned, of any of the same
             shapes. ``None``, ``[]`` and ``([], [])`` are nothing.
+        normalise: see :meth:`OptimizerPlan.parse`.
 
     Raises:
         OptimizerConfigError: see :meth:`OptimizerPlan.parse`; also if both hold the same
             optimizer. With no architecture optimizers ``user_config`` is not looked at:
             Lightning has its own word on it.
     """
-    arch = OptimizerPlan.parse(arch_config, source="configure_architecture_optimizers")
+    arch = OptimizerPlan.parse(
+        arch_config, source="configure_architecture_optimizers", normalise=normalise
+    )
     if not arch.optimizers:
         return user_config
-    user = OptimizerPlan.parse(user_config, source="configure_optimizers")
+    user = OptimizerPlan.parse(user_config, source="configure_optimizers", normalise=normalise)
     if any(mine is theirs for mine in arch.optimizers for theirs in user.optimizers):
         raise OptimizerConfigError(
             "configure_optimizers and configure_architecture_optimizers returned the same "
@@ -172,14 +209,20 @@ def _read_dict(config: Mapping[str, Any], source: str) -> tuple[Optimizer, list[
             "if wanted\n"
             "  fix: put the optimizer under the key 'optimizer'"
         )
-    ignored = [key for key in config if key not in ("optimizer", "lr_scheduler", "monitor")]
-    if ignored:
-        warnings.warn(
-            f"{source} returned a dict with the keys {ignored}, which Lightning ignores",
-            RuntimeWarning,
-            stacklevel=2,
-        )
     return optimizer, [config["lr_scheduler"]] if "lr_scheduler" in config else []
+
+
+def _warn_of_ignored_keys(config: OptimizerConfig, source: str) -> None:
+    for entry in config if isinstance(config, (list, tuple)) else [config]:
+        if not isinstance(entry, dict) or "optimizer" not in entry:
+            continue
+        ignored = [key for key in entry if key not in ("optimizer", "lr_scheduler", "monitor")]
+        if ignored:
+            warnings.warn(
+                f"{source} returned a dict with the keys {ignored}, which Lightning ignores",
+                RuntimeWarning,
+                stacklevel=3,
+            )
 
 
 def _with_monitor(scheduler: object, monitor: object) -> object:

@@ -15,18 +15,19 @@ PLUGINS = sorted((ROOT / "oneshot_plugins").rglob("*.py"))
 RANK = {
     "_version": 0, "errors": 0,
     "space": 1, "optimizers": 1, "hookspecs": 1, "_metadata": 1,
-    "_records": 2, "decision": 2, "hooks": 2,
-    "_discovery": 3, "supernet": 3,
-    "_registry": 4, "traversal": 4, "model_space": 4,
-    "architecture": 5, "nn": 5,
-    "lightning": 6,
-    "testing": 7, "cli": 8, "__main__": 9, "__init__": 9,
+    "_requirements": 2, "_records": 2, "decision": 2, "hooks": 2,
+    "_settings": 3, "supernet": 3,
+    "_discovery": 4, "traversal": 4, "model_space": 4,
+    "_registry": 5, "architecture": 5,
+    "nn": 6,
+    "lightning": 7,
+    "testing": 8, "cli": 9, "__main__": 10, "__init__": 10,
 }  # fmt: skip
 """A module imports from lower ranks only (and from its own package)."""
 
 TORCH_FREE = {
     "__init__", "__main__", "_version", "_discovery", "_metadata", "_records", "_registry",
-    "cli", "errors", "hookspecs",
+    "_requirements", "_settings", "cli", "errors", "hookspecs",
 }  # fmt: skip
 """Imported by ``import oneshot_core``, ``oneshot --help`` or by listing plugins."""
 

@@ -7,15 +7,17 @@ imported when it is used; the help shows its name and summary without.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from .._registry import Registry
+from .._registry import Registry, default_registry
+from .._settings import ALLOW, DENY
 from .._version import __version__
-from ..errors import OneShotError, PluginLoadError
+from ..errors import OneShotError, PluginLoadError, PluginSettingsError
 from . import plugins
 
 USER_ERRORS = (OneShotError, OSError, ValueError)
@@ -31,17 +33,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: the arguments; None takes those of the process.
     """
     arguments = sys.argv[1:] if argv is None else list(argv)
-    used = next((word for word in arguments if not word.startswith("-")), None)
-    debug = "--debug" in arguments[: arguments.index(used) if used else None]
+    debug = False
     try:
-        args = _parse(arguments, used)
-        return int(args.run(args) or 0)
+        first = argparse.ArgumentParser("oneshot", parents=[options()], add_help=False)
+        first.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND ...")
+        early, _ = first.parse_known_args(arguments)
+        if early.no_plugins and early.plugins is not None:
+            first.error("--plugins and --no-plugins exclude each other")
+        debug = early.debug
+        with _switches(early):  # before anything looks for plugins
+            args = _parse(arguments, next(iter(early.command), None))
+            return int(args.run(args) or 0)
     except SystemExit as stop:  # argparse has shown its help or what is wrong
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # `oneshot plugins list | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except USER_ERRORS as error:
         if debug:
             traceback.print_exc()
@@ -49,19 +60,80 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="oneshot", description="One-shot neural architecture search for PyTorch Lightning."
-    )
+def options() -> argparse.ArgumentParser:
+    """Return the options that stand before the command."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="show versions and exit")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    group = parser.add_argument_group(
+        "which plugins are used",
+        "Applied before any plugin is read, for this command and the processes it starts. NAME is "
+        "a distribution, or kind:name of a component; both may be globs.",
+    )
+    group.add_argument(
+        "--plugins", metavar="NAME,...", help=f"only these and oneshot-core; instead of {ALLOW}"
+    )
+    group.add_argument("--no-plugins", action="store_true", help="only oneshot-core")
+    group.add_argument(
+        "--no-plugin",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help=f"not this one (may be repeated); besides {DENY}",
+    )
+    return parser
+
+
+@contextmanager
+def _switches(args: argparse.Namespace) -> Iterator[None]:
+    """Set the environment as the options say, so that it holds for child processes as well."""
+    changes: dict[str, str] = {}
+    if args.no_plugins or args.plugins is not None:
+        changes[ALLOW] = args.plugins or ""
+    if args.no_plugin:
+        changes[DENY] = ",".join([os.environ.get(DENY, ""), *args.no_plugin])
+    if not changes:
+        yield
+        return
+    before = {name: os.environ.get(name) for name in changes}
+    os.environ.update(changes)
+    default_registry().refresh()
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            del os.environ[name]
+            if value is not None:
+                os.environ[name] = value
+        default_registry().refresh()
+
+
+def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="oneshot",
+        description="One-shot neural architecture search for PyTorch Lightning.",
+        epilog="Installing a package is the act of trust: looking for commands imports the "
+        "manifests of installed plugins. `oneshot plugins` works whatever state they are in.",
+        parents=[options()],
+        allow_abbrev=False,
+    )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _fill(commands.add_parser("plugins", help=plugins.SUMMARY), plugins, "plugins")
+    _fill(
+        commands.add_parser("plugins", help=plugins.SUMMARY, description=plugins.DESCRIPTION),
+        plugins,
+        "plugins",
+    )
     if used != "plugins":  # that one works whatever the plugins do
         registry = plugins.lenient_registry()
         parser.set_defaults(run=lambda args: _run_without_command(args, parser, registry))
-        with redirect_stdout(sys.stderr):  # what plugins print at import is no output of ours
-            _add_commands(commands, registry, used)
+        try:
+            with redirect_stdout(sys.stderr):  # what plugins print at import is no output of ours
+                _add_commands(commands, registry, used)
+        except PluginSettingsError as error:
+            if used is not None:
+                raise
+            print(f"error: {error}", file=sys.stderr)  # and show what there is without plugins
+            registry = Registry(entry_points=False)
     return parser.parse_args(arguments)
 
 

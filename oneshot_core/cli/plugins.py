@@ -11,19 +11,32 @@ import argparse
 import inspect
 import json
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
+from itertools import groupby
+from typing import get_args
 
-from .._discovery import STRICT
+from .._discovery import close_matches
 from .._metadata import Problem
-from .._records import FIRST_PARTY, Record
-from .._registry import Registry
+from .._records import FIRST_PARTY, Record, State
+from .._registry import WALK, Registry
+from .._settings import STRICT
 from .._version import __version__
+from ..hookspecs import KINDS
 from . import new
 
 SUMMARY = "show and check the installed plugins"
+
+PHASES = ("user", "plugin", "strategy", "core")
+"""Who is asked by the walk, in this order."""
+
+DESCRIPTION = """Show what plugins offer and whether it can be used. Reads the metadata of installed
+packages, the environment variables ONESHOT_*, and the nearest pyproject.toml; imports the plugins'
+manifests, but neither torch nor a component, unless said otherwise. Writes nothing."""
 
 
 def lenient_registry() -> Registry:
@@ -33,26 +46,68 @@ def lenient_registry() -> Registry:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the subcommands."""
-    json_too = argparse.ArgumentParser(add_help=False)
-    json_too.add_argument("--json", action="store_true", help="print JSON")
-    actions = parser.add_subparsers(dest="action", required=True, metavar="ACTION")
 
-    listing = actions.add_parser("list", parents=[json_too], help="list components")
+    def show_help(args: argparse.Namespace, registry: Registry) -> int:
+        parser.print_help()
+        return 0
+
+    parser.set_defaults(act=show_help)
+    json_too = argparse.ArgumentParser(add_help=False)
+    json_too.add_argument(
+        "--json", action="store_true", help="print JSON; it begins with the name of its schema"
+    )
+    actions = parser.add_subparsers(metavar="ACTION")
+
+    listing = actions.add_parser(
+        "list",
+        parents=[json_too],
+        help="list components",
+        description="List components, grouped by distribution in a terminal, one line for each in "
+        "a pipe. Costs a tenth of importing torch. Exit code 0, even if plugins are broken.",
+    )
     listing.add_argument("--kind", help="only this kind, such as strategy")
+    listing.add_argument("--provider", metavar="DIST", help="only this distribution; may be a glob")
+    listing.add_argument(
+        "--state",
+        choices=get_args(State),
+        metavar="STATE",
+        help=f"only this state: {', '.join(get_args(State))}",
+    )
+    listing.add_argument(
+        "--handles", metavar="CLASS", help="only what declares to handle package.module:Class"
+    )
     listing.add_argument("--all", action="store_true", help="also what is disabled or shadowed")
     listing.set_defaults(act=_list)
 
-    info = actions.add_parser("info", parents=[json_too], help="show one component")
-    info.add_argument("id", metavar="ID", help="kind:name, as `list` prints it")
-    info.add_argument("--load", action="store_true", help="import it and show what it is")
+    info = actions.add_parser(
+        "info",
+        parents=[json_too],
+        help="show one component",
+        description="Show what is declared about a component. Exit code 2 if there is none.",
+    )
+    info.add_argument("id", metavar="ID", help="kind:name, or a name that only one kind has")
+    info.add_argument(
+        "--load", action="store_true", help="import it (perhaps torch, too) and show what it is"
+    )
     info.set_defaults(act=_info)
 
-    order = actions.add_parser("order", parents=[json_too], help="show the order of use")
+    order = actions.add_parser(
+        "order",
+        parents=[json_too],
+        help="show the order of use",
+        description="Show in which order components are used; for mutation hooks and supernet "
+        "modules, everything that the walk asks.",
+    )
     order.add_argument("kinds", metavar="KIND", nargs="*", help="only these kinds")
     order.set_defaults(act=_order)
 
     check = actions.add_parser(
-        "check", parents=[json_too], help="import components and check what they promise"
+        "check",
+        parents=[json_too],
+        help="import components and check what they promise",
+        description="Import components and check what their kinds promise, by training small "
+        "networks: takes seconds for each component. Imports torch. Exit code 1 if a check fails "
+        "or if a plugin is missing that the project requires.",
     )
     check.add_argument(
         "names", metavar="DIST|ID", nargs="*", help="only these distributions or components"
@@ -60,7 +115,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     check.add_argument("-v", "--verbose", action="store_true", help="show what passed, too")
     check.set_defaults(act=_check)
 
-    doctor = actions.add_parser("doctor", parents=[json_too], help="list problems; exit code 1")
+    doctor = actions.add_parser(
+        "doctor",
+        parents=[json_too],
+        help="list problems and what to do about them",
+        description="List everything that keeps plugins, or parts of them, from being used: "
+        "broken or stale metadata, failed manifests, conflicts of names, settings that name "
+        "nothing, what the project requires. Exit code 1 if there is any.",
+    )
     doctor.set_defaults(act=_doctor)
 
     scaffold = actions.add_parser("new", parents=[json_too], help=new.HELP)
@@ -78,8 +140,9 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace, registry: Registry) -> int:
-    hidden = () if args.all else ("disabled", "shadowed")
-    records = [r for r in registry.find(args.kind) if r.state not in hidden]
+    hidden = () if args.all or args.state else ("disabled", "shadowed")
+    found = registry.find(args.kind, args.provider, args.handles, args.state)
+    records = [record for record in found if record.state not in hidden]
     problems = _problems(registry)
     if args.json:
         _print_json(
@@ -88,24 +151,32 @@ def _list(args: argparse.Namespace, registry: Registry) -> int:
             problems=[asdict(problem) for problem in problems],
         )
         return 0
-    if records:
-        _print_table(records)
+    if not records:
+        print("nothing to list", file=sys.stderr)
+        _say_if_unknown([args.kind] if args.kind else [], registry)
+    elif sys.stdout.isatty():
+        _print_groups(records)
     else:
-        kinds = ", ".join(registry.kinds())
-        print(f"nothing to list; there are components of the kinds {kinds}", file=sys.stderr)
+        _print_lines(records)
+    shown = {record.id for record in records}
+    for problem in problems:
+        if problem.subject not in shown:
+            print(f"problem: {problem.subject}: {problem.reason}", file=sys.stderr)
     if problems:
         print(f"problems: {len(problems)}, see `oneshot plugins doctor`", file=sys.stderr)
     return 0
 
 
 def _info(args: argparse.Namespace, registry: Registry) -> int:
-    record = registry.get(args.id)
+    named = [id for id in registry if id.partition(":")[2] == args.id]
+    id = named[0] if len(named) == 1 else args.id
+    record = registry.get(id)
     about: dict[str, object] = {}
     if args.load:
         with redirect_stdout(sys.stderr):
-            loaded = registry.load(args.id)
+            loaded = registry.load(id)
         about = {"object": repr(loaded), "signature": _signature(loaded), "doc": _doc(loaded)}
-        record = registry.get(args.id)
+        record = registry.get(id)
     shown = {**record.as_dict(), **about}
     if args.json:
         _print_json(component=shown)
@@ -120,9 +191,14 @@ def _info(args: argparse.Namespace, registry: Registry) -> int:
 
 def _order(args: argparse.Namespace, registry: Registry) -> int:
     if args.json:
-        _print_json(components=[record.as_dict() for record in registry.ordered(*args.kinds)])
-    else:
-        print(registry.explain_order(*args.kinds))
+        extra = {"phases": PHASES} if set(args.kinds) & {*WALK} else {}
+        records = registry.ordered(*args.kinds)
+        _print_json(components=[record.as_dict() for record in records], **extra)
+        return 0
+    text = registry.explain_order(*args.kinds)
+    if text:
+        print(text)
+    _say_if_unknown(args.kinds, registry)
     return 0
 
 
@@ -140,7 +216,11 @@ def _doctor(args: argparse.Namespace, registry: Registry) -> int:
 def _check(args: argparse.Namespace, registry: Registry) -> int:
     from . import check  # not for the others: running a check imports torch
 
-    return check.run(args, registry)
+    code = check.run(args, registry)
+    for problem in registry.missing():
+        print(problem, file=sys.stderr)
+        code = 1
+    return code
 
 
 def _problems(registry: Registry) -> list[Problem]:
@@ -161,20 +241,51 @@ def _print_json(**content: object) -> None:
     print(json.dumps({**head, **content}, indent=2))
 
 
-def _print_table(records: Sequence[Record]) -> None:
-    from rich.console import Console  # slow to import, and JSON does without
-    from rich.table import Table
-    from rich.text import Text
+def _say_if_unknown(kinds: Sequence[str], registry: Registry) -> None:
+    """Say on stderr of which kinds there are no components, and what may be meant."""
+    there = registry.kinds()
+    for kind in kinds:
+        if kind not in there and kind not in KINDS:
+            close = close_matches(kind, {*there, *KINDS})
+            hint = f"did you mean {close}?" if close else f"there are {', '.join(there)}"
+            print(f"no component is of the kind {kind!r}; {hint}", file=sys.stderr)
 
-    table = Table(box=None, pad_edge=False)
-    for name in ("ID", "PROVIDER", "VERSION", "STATE", ""):
-        table.add_column(name, overflow="fold", no_wrap=name == "ID")
-    for record in records:
-        note = record.reason or record.component.summary
-        cells = (record.id, record.provider, record.version, record.state, note)
-        table.add_row(*map(Text, cells))  # as Text, since [...] in a string would be markup
-    # A pipe has no width: one line for each record, to be searched and cut.
-    Console(width=None if sys.stdout.isatty() else 1000).print(table)
+
+def _print_lines(records: Sequence[Record]) -> None:
+    """Print a line for each record, of any length, to be searched and cut. Imports nothing."""
+    rows = [("ID", "PROVIDER", "VERSION", "STATE", "")]
+    rows += [(r.id, r.provider, r.version, r.state, _note(r)) for r in records]
+    widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
+    for row in rows:
+        cells = [f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)]
+        print("  ".join(cells).rstrip())
+
+
+def _print_groups(records: Sequence[Record]) -> None:
+    """Print a heading for each distribution and below its components, as wide as the terminal."""
+    # Not by rich: importing that takes as long as all the rest of a listing.
+    bold, dim, red, plain = ("\033[1m", "\033[2m", "\033[31m", "\033[0m")
+    if "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb":
+        bold = dim = red = plain = ""
+    columns = shutil.get_terminal_size().columns
+    wide = min(max(len(record.id) for record in records), columns // 2)
+    indent = wide + 15
+    styles = {"available": "", "loaded": "", "disabled": dim, "shadowed": dim}
+    for source, group in groupby(records, lambda record: record.source):
+        print(f"{bold}{source}{plain}")
+        for record in group:
+            style = styles.get(record.state, red)
+            head = f"  {record.id:<{wide}}  {record.state:<9}  "
+            note = textwrap.wrap(_note(record), max(columns - indent, 20), break_on_hyphens=False)
+            if len(head) == indent:  # else a long id or state gets a line of its own
+                head += "".join(note[:1])
+                del note[:1]
+            for line in [head.rstrip(), *(" " * indent + line for line in note)]:
+                print(f"{style}{line}{plain if style else ''}")
+
+
+def _note(record: Record) -> str:
+    return record.reason or record.component.summary
 
 
 def _signature(loaded: object) -> str:

@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from ..errors import OptimizerConfigError
-from ..optimizers import OptimizerPlan
+from ..optimizers import Normalise, OptimizerPlan
 from ..space.patch import Patch
 from .trees import Tree, tree_of
 
@@ -31,18 +31,21 @@ class Appended:
         self.optimizers: list[Optimizer] = []
         self.schedulers: list[LRSchedulerConfig] = []
 
-    def append(self, config: Any, trainer: Trainer, source: str) -> None:
+    def append(
+        self, config: Any, trainer: Trainer, source: str, normalise: Normalise | None = None
+    ) -> None:
         """Append optimizers and schedulers, given in any shape that Lightning knows.
 
         Args:
             config: what the strategy returned.
             trainer: whose lists grow.
             source: who returned it, for messages.
+            normalise: asked about any other shape.
 
         Raises:
             OptimizerConfigError: ``config`` has no known shape, or a scheduler is wrong.
         """
-        plan = OptimizerPlan.parse(config, source=source)
+        plan = OptimizerPlan.parse(config, source=source, normalise=normalise)
         tree = tree_of(trainer)
         self.optimizers = list(plan.optimizers)
         self.schedulers = [scheduler_config(tree, options, source) for options in plan.schedulers]

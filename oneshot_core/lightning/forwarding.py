@@ -16,6 +16,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from ..optimizers import normalised
+from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
 
 if TYPE_CHECKING:
@@ -226,10 +228,17 @@ class SchedulerStepHook(InnerHook):
 
 
 class OptimizersHook(InnerHook):
-    """``configure_optimizers``: what a search that is driven by hand has to keep to itself."""
+    """``configure_optimizers``: a plugin may know a shape that Lightning does not.
+
+    What is one of the six shapes, or known to nobody, is passed on as it is. A search that is
+    driven by hand has to keep some of it to itself.
+    """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         config = super().__call__(*args, **kwargs)
+        normalise = optimizer_shapes(self.wrapper.registry)
+        if normalise is not None:
+            config = normalised(config, normalise)
         driver = self.wrapper.manual_driver
         return config if driver is None else driver.configure_optimizers(config)
 

@@ -47,7 +47,7 @@ from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
 from .manual import ManualDriver, SchedulerSteps
-from .plugin_hooks import plugin_hooks
+from .plugin_hooks import optimizer_shapes, plugin_hooks
 from .trees import is_lightning_module, tree_of
 
 if TYPE_CHECKING:
@@ -269,6 +269,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             name = type(part).__name__
             tree_of(self).require(part, f"the module {path!r} ({name})" if path else name)
             self._require_own(part, path)
+        self.registry.require()
         events = self.registry.hook
         options = self.mutate_kwargs()
         events.oneshot_before_mutation(model=self.model, mutate_kwargs=options)
@@ -582,6 +583,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self.configure_architecture_optimizers(),
             self.trainer,
             f"configure_architecture_optimizers of {type(self).__name__}",
+            optimizer_shapes(self.registry),
         )
         self._appended.hide_from(self.model)
 

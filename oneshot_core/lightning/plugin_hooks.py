@@ -1,4 +1,4 @@
-"""The mutation hooks that are installed."""
+"""What installed plugins do in a search: mutation hooks, and shapes of optimizer configs."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._registry import Registry
-from ..errors import PluginLoadError
+from ..errors import OptimizerConfigError, PluginLoadError
 from ..hooks import MutationHook
+from ..optimizers import Normalise, is_known_shape
 
 
 def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
@@ -25,3 +26,36 @@ def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
             continue
         yield target.mutate if record.kind == "supernet" else target
+
+
+def optimizer_shapes(registry: Registry) -> Normalise | None:
+    """Return a function that asks the plugins about a shape; None if none of them has a say.
+
+    The function raises OptimizerConfigError, naming the plugin, for an answer that is none of
+    Lightning's six shapes either.
+    """
+    caller = registry.hook.oneshot_optimizer_config
+    if not caller.get_hookimpls():
+        return None
+
+    def normalise(config: object) -> Any:
+        answer = caller(config=config)
+        if answer is None or is_known_shape(answer):
+            return answer
+        raise OptimizerConfigError(
+            f"oneshot_optimizer_config of the plugin {_answering(caller, config)}, asked about a "
+            f"{type(config).__name__}, returned {answer!r}.\n"
+            "  expected: one of Lightning's six shapes, or None for what is not its own\n"
+            "  fix: tell its author, or switch the plugin off with ONESHOT_DISABLE_PLUGINS"
+        )
+
+    return normalise
+
+
+def _answering(caller: Any, config: object) -> str:
+    """Return the name of the plugin whose answer counted; the hook itself does not say."""
+    for one in reversed(caller.get_hookimpls()):
+        plain = not (one.wrapper or one.hookwrapper)
+        if plain and one.function(*(config for _ in one.argnames)) is not None:
+            return str(one.plugin_name)
+    return "(a wrapper)"

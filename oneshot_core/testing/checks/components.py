@@ -7,12 +7,11 @@ from difflib import get_close_matches
 from ..._discovery import describe, import_target
 from ..._records import FIRST_PARTY, REGISTERED
 from ...errors import PluginLoadError
+from ...hookspecs import KINDS
 from ..case import NothingToCheckError, Subject, checks, require
 from ..isolation import rng_state
 
 PREFIX = "oneshot-plugin-"
-KINDS = ("mutation_hook", "supernet", "strategy", "cost", "space", "searcher", "elastic", "command")
-"""The kinds that have checks of their own."""
 
 
 def name_is_its_own(subject: Subject) -> None:
