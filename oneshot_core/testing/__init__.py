@@ -43,7 +43,7 @@ def cases(
 ) -> list[Case]:
     """Return what :func:`check` would run, in order, to be run one by one."""
     registry = default_registry() if registry is None else registry
-    return plan(names, registry, all_checks(), declared or Conformance())
+    return plan(names, registry, all_checks, declared or Conformance())
 
 
 def all_checks() -> tuple[Check, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from .._records import MANIFEST, REGISTERED, Record
 from .._registry import Registry
@@ -12,9 +12,18 @@ from .case import Case, Check, Subject
 
 
 def plan(
-    names: Sequence[str], registry: Registry, checks: Sequence[Check], declared: Conformance
+    names: Sequence[str],
+    registry: Registry,
+    checks: Callable[[], Sequence[Check]],
+    declared: Conformance,
 ) -> list[Case]:
     """Return the cases for what ``names`` match: manifests, components, then pairs.
+
+    Args:
+        names: as for :func:`oneshot_core.testing.check`.
+        registry: where they are looked up.
+        checks: gives all checks; asked only after ``names`` were found, for it imports torch.
+        declared: by the program.
 
     Raises:
         UnknownComponentError: a name matches nothing.
@@ -24,6 +33,7 @@ def plan(
     for name in names:
         if not any(record.matches(name) for record in [*manifests, *components]):
             raise _unknown(name, registry, [*manifests, *components])
+    known = checks()
     said = [*declarations(registry), (REGISTERED, declared)]
 
     def selected(record: Record) -> bool:
@@ -47,10 +57,7 @@ def plan(
                     yield subject(supernet, strategy), ("cross",)
 
     return [
-        Case(check, each)
-        for each, scopes in subjects()
-        for check in checks
-        if check.scope in scopes
+        Case(check, each) for each, scopes in subjects() for check in known if check.scope in scopes
     ]
 
 

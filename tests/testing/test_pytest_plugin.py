@@ -92,14 +92,19 @@ def test_the_option_makes_one_item_for_each_check_of_each_component(x: Path) -> 
     assert "Traceback" not in done.stdout
 
 
-def test_items_are_selected_by_keyword_and_a_misspelt_name_is_an_error(x: Path) -> None:
+@pytest.mark.slow
+def test_items_are_selected_by_keyword(x: Path) -> None:
     done = run(x, "--oneshot-conformance", "oneshot-plugin-x", "-k", "x.one and is-a-number")
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_a_misspelt_name_is_an_error(x: Path) -> None:
     wrong = run(x, "--oneshot-conformance", "oneshot-plugin-y")
     assert wrong.returncode == pytest.ExitCode.USAGE_ERROR
     assert "nothing that is installed is named 'oneshot-plugin-y'" in wrong.stdout + wrong.stderr
 
 
+@pytest.mark.slow
 def test_the_suite_gives_the_same_as_tests_of_a_module(x: Path) -> None:
     suite = "from oneshot_core.testing.suite import *\n"
     (x / "test_conformance.py").write_text(
@@ -127,6 +132,7 @@ def test_authors_get_an_empty_registry_that_nothing_installed_gets_into(x: Path)
     assert "2 passed" in done.stdout, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_what_a_component_raises_is_shown_with_its_traceback(x: Path) -> None:
     (x / "site" / "x_parts.py").write_text("def one(network, *inputs):\n    return {}['gone']\n")
     done = run(x, "--oneshot-conformance", "cost:x.one", "-k", "is-a-number")
