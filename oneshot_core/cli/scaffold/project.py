@@ -20,6 +20,7 @@ MAX_LENGTH = 30
 KINDS: Mapping[str, tuple[str, str]] = {
     "mutation_hook": ("a mutation hook", "makes residual blocks choices: keep or drop"),
     "supernet": ("a supernet module", "a convolution whose dilation is chosen, with one kernel"),
+    "elastic": ("a rule for elastic layers", "a scale of channels, for widths to be chosen"),
     "strategy": ("a strategy", "trains all candidates equally often"),
     "searcher": ("a searcher", "local search: from neighbour to neighbour"),
     "cost": ("a cost", "counts the activations that a network computes"),
