@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from oneshot_core import (
-    Active,
-    BaseOneShotLightningModule,
-    Decision,
-    MutationHook,
-    ParameterSpec,
-    Registry,
-)
-from oneshot_core.errors import StrategyError
+from oneshot_core import Active, Decision, MutationHook, ParameterSpec
+
+from .differentiable import Differentiable, DifferentiableOptions
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class SoftmaxDecision(Decision):
@@ -60,77 +55,27 @@ class SoftmaxDecision(Decision):
         return self.spec.n_chosen * self.alpha.softmax(0)
 
 
-class Darts(BaseOneShotLightningModule):
-    """Train weights and architecture in turn, each on data of its own (first order).
-
-    For every training batch, first one step of the architecture parameters on a batch of
-    ``arch_dataloader``, then the user's weight step. The architecture step computes no weight
-    gradient, and the weight step no architecture gradient.
+class Darts(Differentiable):
+    """Weight all candidates by a softmax that is learned, in turn with the weights.
 
     Args:
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
-        arch_dataloader: batches for the architecture step; they should not train the weights.
-        arc_learning_rate: of the architecture parameters' Adam.
-        betas: of that Adam.
-        weight_decay: of that Adam.
-        arc_scheduler: builds a learning-rate scheduler for that Adam, stepped every epoch.
-        warmup_epochs: so long only weights are trained.
-        seed: see :class:`~oneshot_core.BaseOneShotLightningModule`.
-        registry: see there.
+        **options: see :class:`.Differentiable`; ``order=2`` for the second order.
 
     Raises:
-        StrategyError: there is no ``arch_dataloader``.
+        StrategyError: there is no ``arch_dataloader``, or an option is out of range.
 
-    Source: Liu et al., "DARTS", arXiv:1806.09055, algorithm 1 with xi = 0; constants from its
-    section 3.
+    Source: Liu et al., "DARTS", arXiv:1806.09055, algorithm 1; constants from its section 3.
     """
 
     def __init__(
         self,
         model: LightningModule,
         mutation_hooks: Sequence[MutationHook] | None = None,
-        *,
-        arch_dataloader: Iterable[Any] | None = None,
-        arc_learning_rate: float = 3e-4,
-        betas: tuple[float, float] = (0.5, 0.999),
-        weight_decay: float = 1e-3,
-        arc_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
-        warmup_epochs: int = 0,
-        seed: int | None = None,
-        registry: Registry | None = None,
+        **options: Unpack[DifferentiableOptions],
     ) -> None:
-        super().__init__(
-            model, mutation_hooks, arch_dataloader=arch_dataloader, seed=seed, registry=registry
-        )
-        if arch_dataloader is None:
-            raise self.no_arch_dataloader()
-        if warmup_epochs < 0:
-            raise StrategyError(
-                f"warmup_epochs={warmup_epochs}.\n  expected: 0 or more\n  fix: correct it"
-            )
-        self.arc_learning_rate = arc_learning_rate
-        self.betas = betas
-        self.weight_decay = weight_decay
-        self.arc_scheduler = arc_scheduler
-        self.warmup_epochs = warmup_epochs
+        super().__init__(model, mutation_hooks, **options)
 
     def make_decision(self, spec: ParameterSpec) -> Decision:
         return SoftmaxDecision(spec, seed=self.seed)
-
-    def configure_architecture_optimizers(self) -> Any:
-        # Where nothing can be chosen there is nothing to learn, and nothing for callbacks to see.
-        parameters = [p for d in self.decisions if d.spec.size > 1 for p in d.parameters()]
-        if not parameters:
-            return None
-        optimizer = torch.optim.Adam(
-            parameters, lr=self.arc_learning_rate, betas=self.betas, weight_decay=self.weight_decay
-        )
-        if self.arc_scheduler is None:
-            return optimizer
-        return [optimizer], [self.arc_scheduler(optimizer)]
-
-    def search_step(self, batch: Any, batch_idx: int) -> None:
-        if self.current_epoch >= self.warmup_epochs:
-            self.architecture_step()
-        self.advance_optimization()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneshot_core.hookspecs import Component, hookimpl
+from oneshot_core.hookspecs import Component, Conformance, hookimpl
 
 
 @hookimpl
@@ -18,6 +18,12 @@ def oneshot_components() -> list[Component]:
             "strategy",
             "darts",
             "oneshot_plugins.strategies.darts:Darts",
-            summary="all paths weighted by a softmax that is learned (DARTS, first order)",
+            summary="all paths weighted by a softmax that is learned (DARTS, both orders)",
         ),
     ]
+
+
+@hookimpl
+def oneshot_conformance() -> Conformance:
+    samples = "oneshot_plugins.strategies.samples:"
+    return Conformance(samples={"strategy:darts": samples + "darts"})
