@@ -334,7 +334,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     def top_k(self, k: int) -> list[Architecture]:
         """Return the ``k`` most probable architectures, best first; fewer if there are no more.
 
-        Labels are treated as independent; choices that decide nothing do not count.
+        Labels are treated as independent; choices that decide nothing do not count. A choice is
+        as good as its probability is beside that of the best one under its label, so the first
+        architecture is that of :meth:`export`.
 
         Raises:
             ValueError: ``k`` is less than 1.
@@ -343,7 +345,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
         return [
             Architecture(chosen, self.space)
-            for chosen in most_probable(self.space, self.decisions, k)
+            for chosen in most_probable(self.space, self.decisions, k, relative=True)
         ]
 
     @contextmanager

@@ -137,10 +137,10 @@ class Differentiable(BaseOneShotLightningModule):
 
     def train_architecture(self) -> None:
         """Take one step of the architecture parameters."""
-        assert self._training_batch is not None
-        self.architecture_step(
-            None if self.architecture_batches is not None else self._training_batch[0]
-        )
+        if self.architecture_batches is not None:
+            self.architecture_step()
+        elif self._training_batch is not None:
+            self.architecture_step(self._training_batch[0])
 
     def draw(self, stage: str, batch_idx: int) -> None:
         """Draw for one batch; decisions that do not draw are left as they are."""
@@ -200,7 +200,12 @@ class Differentiable(BaseOneShotLightningModule):
         return unrolled_gradient(unrolled, parameters, exact=self.hessian == "exact")
 
     def _weight_optimizer(self) -> Optimizer | None:
-        users = [o for o in self.trainer.optimizers if not self.is_architecture_optimizer(o)]
+        users = [
+            optimizer
+            for optimizer in self.trainer.optimizers
+            # Where there is none, Lightning has one without parameters in its place.
+            if optimizer.param_groups and not self.is_architecture_optimizer(optimizer)
+        ]
         return users[0] if users else None
 
     def configure_architecture_optimizers(self) -> Any:
