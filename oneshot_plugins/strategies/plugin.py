@@ -33,6 +33,11 @@ def oneshot_components() -> list[Component]:
             "gdas:Gdas",
             "one drawn path, learned through its Gumbel-softmax (GDAS)",
         ),
+        _strategy(
+            "proxyless",
+            "proxyless:Proxyless",
+            "one drawn path, learned by comparing two behind binary gates (ProxylessNAS)",
+        ),
     ]
 
 
