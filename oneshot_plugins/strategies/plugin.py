@@ -38,6 +38,16 @@ def oneshot_components() -> list[Component]:
             "proxyless:Proxyless",
             "one drawn path, learned by comparing two behind binary gates (ProxylessNAS)",
         ),
+        _strategy(
+            "fair",
+            "fair:FairSampling",
+            "each candidate once in every step, then ranking (FairNAS)",
+        ),
+        _strategy(
+            "sandwich",
+            "sandwich:Sandwich",
+            "largest, smallest and random paths, the largest teaching (BigNAS)",
+        ),
     ]
 
 

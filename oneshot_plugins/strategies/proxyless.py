@@ -123,10 +123,11 @@ class ProxylessDecision(SoftmaxDecision):
     def _draw(self) -> Choice:
         if self.spec.n_chosen is None:
             on = self.alpha.detach().double().sigmoid().tolist()
-            taken = [
-                c for c, p in zip(self.spec.candidates, on, strict=True) if self.rng.random() < p
-            ]
-            return self.spec.normalise(taken or [self.spec.candidates[on.index(max(on))]])
+            drawn = [self.rng.random() < p for p in on]
+            if not any(drawn):  # a choice takes something: the most probable
+                drawn[on.index(max(on))] = True
+            pairs = zip(self.spec.candidates, drawn, strict=True)
+            return self.spec.normalise([candidate for candidate, is_on in pairs if is_on])
         taken, rest = [], list(self.spec.candidates)
         for _ in range(self.spec.n_chosen):
             taken.append(self._weighted(rest, [self._p[c] for c in rest]))
