@@ -166,9 +166,12 @@ class Differentiable(BaseOneShotLightningModule):
     def architecture_loss(self, batch: Any, batch_idx: int) -> Tensor | None:
         """Return the user's training loss, and the penalties added to it."""
         loss = super().architecture_loss(batch, batch_idx)
-        if loss is not None:
-            for penalty in self.penalties:
-                loss = loss + penalty(self.decisions)
+        if loss is None:
+            return None
+        return sum((penalty(self.decisions) for penalty in self.penalties), self.weigh_loss(loss))
+
+    def weigh_loss(self, loss: Tensor) -> Tensor:
+        """Return what the architecture's loss makes of the user's; by default that itself."""
         return loss
 
     def architecture_gradient(

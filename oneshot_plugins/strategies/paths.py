@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,7 +118,8 @@ class _Total:
         """Return the sum, with the gradient of all that was added."""
         used = [(w, g) for w, g in zip(self.weights, self.gradients, strict=True) if g is not None]
         weights, gradients = zip(*used, strict=True)
-        return cast(Tensor, _Known.apply(self.value, gradients, self.scale, *weights))
+        apply: Callable[..., Tensor] = _Known.apply
+        return apply(self.value, gradients, self.scale, *weights)
 
 
 class _Known(torch.autograd.Function):

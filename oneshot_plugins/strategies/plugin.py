@@ -39,6 +39,16 @@ def oneshot_components() -> list[Component]:
             "one drawn path, learned by comparing two behind binary gates (ProxylessNAS)",
         ),
         _strategy(
+            "fbnet",
+            "fbnet:Fbnet",
+            "as gumbel, with the cost of the network in the loss (FBNet)",
+        ),
+        _strategy(
+            "drnas",
+            "drnas:DrNas",
+            "all paths weighted by draws from learned Dirichlet distributions (DrNAS)",
+        ),
+        _strategy(
             "fair",
             "fair:FairSampling",
             "each candidate once in every step, then ranking (FairNAS)",
@@ -64,5 +74,8 @@ def oneshot_conformance() -> Conformance:
             "strategy:gumbel": samples + "gumbel",
             "strategy:snas": samples + "annealed",
             "strategy:gdas": samples + "annealed",
+            "strategy:fbnet": samples + "fbnet",
+            "strategy:drnas": samples + "drnas",
+            "strategy:sandwich": samples + "sandwich",
         }
     )

@@ -5,6 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
+from torch import Tensor
+
+from oneshot_core import DecisionTable
+
 from .schedules import Schedule
 
 Options = list[Mapping[str, Any]]
@@ -23,3 +28,23 @@ def gumbel() -> Options:
 
 def annealed() -> Options:
     return [{"temperature": ANNEALED}]
+
+
+def fbnet() -> Options:
+    def cost(decisions: DecisionTable) -> Tensor:  # checks build models with other labels
+        chosen = [decision.probabilities()[0] for decision in decisions]
+        return 2 + torch.stack(chosen).sum() if chosen else torch.full((), 2.0)
+
+    return [{"temperature": ANNEALED, "cost": cost}]
+
+
+def drnas() -> Options:
+    return [{}, {"distance": "l2"}]
+
+
+def sandwich() -> Options:
+    def distill(model: Any, batch: Any) -> Tensor:
+        out: Any = model(batch)
+        return out[0] if isinstance(out, list) else out
+
+    return [{"n_random": 1}, {"distill": distill}]
