@@ -151,7 +151,7 @@ class Differentiable(BaseOneShotLightningModule):
         self.draw(stage, batch_idx)
 
     def schedules(self) -> dict[str, Schedule]:
-        """Return the schedules of this strategy by the attribute of decisions that they set."""
+        """Return attribute of decisions -> schedule of its value."""
         return {}
 
     def set_schedules(self) -> None:

@@ -49,7 +49,7 @@ class DirichletDecision(SoftmaxDecision):
         return torch.where(self.alpha > 0, self.alpha + 1, self.alpha.clamp(max=0).exp())
 
     def sample(self) -> Tensor:
-        """Return the present draw, in the shape of the concentrations; sums to 1 on the last axis."""
+        """Return the present draw, shaped as the concentrations; the last axis sums to 1."""
         beta = self.concentrations()
         if self._key is None:
             return beta / beta.sum(-1, keepdim=True)

@@ -19,7 +19,8 @@ ANNEALED = Schedule(5.0, 0.2, "exponential", epochs=2)
 
 
 def darts() -> Options:
-    return [{}, {"order": 2}, {"order": 2, "hessian": "difference"}]
+    second = {"order": 2}
+    return [{}, second, {**second, "hessian": "difference"}, {"perturbation": 0.1}]
 
 
 def gumbel() -> Options:
