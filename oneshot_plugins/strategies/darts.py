@@ -60,7 +60,7 @@ class SoftmaxDecision(Decision):
         return [Active(c, w) for c, w in zip(self.spec.candidates, weights, strict=True)]
 
     def perturb(self, on: bool = True) -> None:
-        """Move every weight by a draw from ``U(-perturbation, perturbation)``, until it is switched off.
+        """Move each weight by a draw from ``U(-ε, ε)``, ``ε`` the perturbation, until switched off.
 
         Moved weights are kept in [0, 1] and normalised again.
 
