@@ -58,6 +58,11 @@ def oneshot_components() -> list[Component]:
             "sandwich:Sandwich",
             "largest, smallest and random paths, the largest teaching (BigNAS)",
         ),
+        _strategy(
+            "shrinking",
+            "shrinking:ProgressiveShrinking",
+            "the largest network first, smaller choices phase by phase (Once-for-All)",
+        ),
     ]
 
 
@@ -77,5 +82,6 @@ def oneshot_conformance() -> Conformance:
             "strategy:fbnet": samples + "fbnet",
             "strategy:drnas": samples + "drnas",
             "strategy:sandwich": samples + "sandwich",
+            "strategy:shrinking": samples + "shrinking",
         }
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from oneshot_core import DecisionTable
 
 from .schedules import Schedule
+from .shrinking import Phase
 
 Options = list[Mapping[str, Any]]
 
@@ -49,3 +50,8 @@ def sandwich() -> Options:
         return out
 
     return [{"n_random": 1}, {"distill": distill}]
+
+
+def shrinking() -> Options:
+    # All open from the beginning, as some checks train for one epoch.
+    return [{"phases": [Phase(1, {"*": None})]}]
