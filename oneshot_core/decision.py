@@ -82,6 +82,14 @@ class Decision(nn.Module, ABC):
         """Say whether :meth:`mixture` may hold more candidates than are taken in the end."""
         return False
 
+    @property
+    def leaves_out(self) -> bool:
+        """Say whether some forward passes may run fewer than all candidates.
+
+        Processes that train together then have to look for weights without a gradient.
+        """
+        return not self.superposes
+
     def resample(self) -> Choice | None:
         """Draw a choice for the next forward passes; None if this kind draws nothing."""
         return None

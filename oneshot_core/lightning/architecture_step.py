@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
@@ -27,9 +26,9 @@ if TYPE_CHECKING:
 
 
 def architecture_step(
-    search: BaseOneShotLightningModule, batches: ArchitectureBatches
+    search: BaseOneShotLightningModule, batches: ArchitectureBatches | None, batch: Any = None
 ) -> Tensor | None:
-    """Step the architecture optimizers of ``search`` on the next of ``batches``.
+    """Step the architecture optimizers of ``search`` on the next of ``batches``, or on ``batch``.
 
     Returns:
         The loss, detached; None if there was none, or nothing to train.
@@ -42,23 +41,18 @@ def architecture_step(
     if not parameters or not optimizers:
         return None
     _require_no_weights(search.model, optimizers)
-    index = batches.drawn
     trainer = search.trainer
-    with ExitStack() as isolation:
+    if batches is None:
+        index = trainer.fit_loop.epoch_loop.total_batch_idx
+    else:
+        index = batches.drawn
         batch = to_device(batches.next(), search, trainer)
-        isolation.enter_context(
-            isolated_rng(search.model, (search.seed * 1_000_003 + index) % 2**63)
-        )
-        isolation.enter_context(isolated_buffers(search.model))
-        isolation.enter_context(isolated_metrics(search.model))
-        isolation.enter_context(isolated_attributes(search.model))
-        isolation.enter_context(discarded_logs(search.model, batch))
-        with trainer.precision_plugin.train_step_context():
-            loss = search.architecture_loss(batch, index)
-        if loss is None:
+    scale = _loss_scale(trainer)
+    with unnoticed(search, batch, index):
+        found = search.architecture_gradient(batch, index, parameters, scale)
+        if found is None:
             return None
-        scale = _loss_scale(trainer)
-        gradients = torch.autograd.grad(loss * scale, parameters, allow_unused=True)
+        loss, gradients = found
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             parameter.grad = None
@@ -71,6 +65,26 @@ def architecture_step(
     for parameter in parameters:
         parameter.grad = None
     return loss.detach()
+
+
+@contextmanager
+def unnoticed(search: BaseOneShotLightningModule, batch: Any, index: int) -> Iterator[None]:
+    """Let nothing that runs inside be seen by the user's training, nor draw with its generators.
+
+    Args:
+        search: whose user's module is run.
+        batch: what it is run on.
+        index: with the search's seed, determines what is drawn inside.
+    """
+    with ExitStack() as isolation:
+        isolation.enter_context(
+            isolated_rng(search.model, (search.seed * 1_000_003 + index) % 2**63)
+        )
+        isolation.enter_context(isolated_buffers(search.model))
+        isolation.enter_context(isolated_metrics(search.model))
+        isolation.enter_context(isolated_attributes(search.model))
+        isolation.enter_context(discarded_logs(search.model, batch))
+        yield
 
 
 def users_loss(model: LightningModule, batch: Any, batch_idx: int) -> Tensor | None:

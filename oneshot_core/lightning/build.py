@@ -58,10 +58,9 @@ def search(
 
 
 def _check_options(cls: type, strategy: object, given: dict[str, Any]) -> None:
-    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+    known = _options(cls)
+    if known is None:
         return
-    known = [p.name for p in parameters if p.name not in ("self", "model")]
     unknown = sorted(given.keys() - set(known))
     if unknown:
         raise StrategyError(
@@ -69,3 +68,22 @@ def _check_options(cls: type, strategy: object, given: dict[str, Any]) -> None:
             f"  expected: {', '.join(known)}\n"
             "  fix: leave it out, or choose a strategy that uses it"
         )
+
+
+def _options(cls: type) -> list[str] | None:
+    """Return the names of what a constructor takes; None if that may be anything.
+
+    What ``**options: Unpack[...]`` hands on is what the next class in line takes.
+    """
+    known: dict[str, None] = {}
+    for base in cls.__mro__:
+        if "__init__" not in base.__dict__:
+            continue
+        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+        rest = [p for p in parameters if p.kind is p.VAR_KEYWORD]
+        known |= dict.fromkeys(p.name for p in parameters if p not in rest)
+        if not rest:
+            return [name for name in known if name not in ("self", "model")]
+        if "Unpack" not in str(rest[0].annotation):
+            return None
+    return None

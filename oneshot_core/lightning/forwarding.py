@@ -199,14 +199,17 @@ class TrainingStepHook(InnerHook):
     """``training_step``: where a user's manual optimization is surrounded by the strategy's."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.wrapper.automatic_optimization:
-            return super().__call__(*args, **kwargs)
-
         def user() -> Any:
             return InnerHook.__call__(self, *args, **kwargs)
 
+        if self.wrapper.automatic_optimization:
+            return self.wrapper.run_training_step(user)
         driver = self.wrapper.manual_driver
-        return self.wrapper.run_around(user if driver is None else lambda: driver.step(user), args)
+        if driver is None:
+            return self.wrapper.run_around(user, args)
+        return self.wrapper.run_around(
+            lambda: driver.step(lambda: self.wrapper.run_training_step(user)), args
+        )
 
 
 class EvaluationStepHook(InnerHook):

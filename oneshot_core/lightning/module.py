@@ -202,18 +202,15 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             d.spec.size > 1 and list(d.parameters()) for d in self.decisions
         )
         own_loss = type(self).architecture_loss is not BaseOneShotLightningModule.architecture_loss
-        if learns and not own_loss and not self.model.automatic_optimization:
-            raise StrategyError(
-                f"{type(self.model).__name__} optimizes manually; its training_step cannot be run "
-                "for its loss alone.\n"
-                "  expected: automatic optimization, or a strategy with an architecture_loss of "
-                "its own\n"
-                f"  fix: override architecture_loss(batch, batch_idx) of {type(self).__name__}"
-            )
+        if learns and not own_loss:
+            self.require_loss_of_training_step()
+        base = BaseOneShotLightningModule
+        if type(self).run_training_step is not base.run_training_step:
+            self.require_loss_of_training_step()
         self._require_equal_plugins()
         self._require_its_modules()
         strategy = self.trainer.strategy
-        samples = any(not d.superposes and d.spec.size > 1 for d in self.decisions)
+        samples = any(d.leaves_out and d.spec.size > 1 for d in self.decisions)
         if not samples or not isinstance(strategy, tree_of(strategy).own(DDPStrategy)):
             return
         if strategy._ddp_kwargs.get("static_graph"):
@@ -241,6 +238,21 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                     "  fix: replace modules before the search is made; leave out "
                     "Trainer(sync_batchnorm=True), which replaces BatchNorm after that"
                 )
+
+    def require_loss_of_training_step(self) -> None:
+        """Raise if the user's ``training_step`` cannot be run for its loss alone.
+
+        Raises:
+            StrategyError: the user's module optimizes manually.
+        """
+        if not self.model.automatic_optimization:
+            raise StrategyError(
+                f"{type(self.model).__name__} optimizes manually; its training_step cannot be run "
+                "for its loss alone.\n"
+                "  expected: automatic optimization, or a strategy with an architecture_loss of "
+                "its own\n"
+                f"  fix: override architecture_loss(batch, batch_idx) of {type(self).__name__}"
+            )
 
     def _require_equal_plugins(self) -> None:
         """Compare what is installed across processes: another hook there is another supernet."""
@@ -368,7 +380,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     def top_k(self, k: int) -> list[Architecture]:
         """Return the ``k`` most probable architectures, best first; fewer if there are no more.
 
-        Labels are treated as independent; choices that decide nothing do not count.
+        Labels are treated as independent; choices that decide nothing do not count. A choice is
+        as good as its probability is beside that of the best one under its label, so the first
+        architecture is that of :meth:`export`.
 
         Raises:
             ValueError: ``k`` is less than 1.
@@ -377,7 +391,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
         return [
             Architecture(chosen, self.space)
-            for chosen in most_probable(self.space, self.decisions, k)
+            for chosen in most_probable(self.space, self.decisions, k, relative=True)
         ]
 
     @contextmanager
@@ -427,12 +441,15 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             for parameter in frozen:
                 parameter.requires_grad_(True)
 
-    def architecture_step(self) -> Tensor | None:
+    def architecture_step(self, batch: Any = None) -> Tensor | None:
         """Train the architecture parameters on the next batch of ``arch_dataloader``.
 
-        The gradient is that of :meth:`architecture_loss` with respect to the architecture
-        parameters alone; no weight gradient is computed. What the user's training could notice
-        is put back: random states, buffers, metrics, plain attributes, logged values.
+        The gradient is that of :meth:`architecture_gradient`: for the architecture parameters
+        alone. What the user's training could notice is put back: random states, buffers,
+        metrics, plain attributes, logged values.
+
+        Args:
+            batch: used instead, as it is, if given.
 
         Returns:
             The loss, detached; None if the user's ``training_step`` skipped the batch, or there
@@ -442,9 +459,36 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             StrategyError: there is no ``arch_dataloader``, or it is empty; or an architecture
                 optimizer holds weights.
         """
+        if batch is not None:
+            return architecture_step(self, None, batch)
         if self.architecture_batches is None:
             raise self.no_arch_dataloader()
         return architecture_step(self, self.architecture_batches)
+
+    def architecture_gradient(
+        self, batch: Any, batch_idx: int, parameters: Sequence[nn.Parameter], scale: float
+    ) -> tuple[Tensor, Sequence[Tensor | None]] | None:
+        """Return the loss and the gradient that train the architecture; None skips the batch.
+
+        By default the gradient of :meth:`architecture_loss`; no weight gradient is computed.
+        Called where the user's training notices nothing.
+
+        Args:
+            batch: what the loss is computed on.
+            batch_idx: how many batches came before it.
+            parameters: the architecture parameters.
+            scale: factor that the gradient is to carry, against underflow; 1 unless the
+                Trainer scales losses.
+
+        Returns:
+            The loss without, the gradient with ``scale``; one tensor, or None, for each of
+            ``parameters``.
+        """
+        with self.trainer.precision_plugin.train_step_context():
+            loss = self.architecture_loss(batch, batch_idx)
+        if loss is None:
+            return None
+        return loss, torch.autograd.grad(loss * scale, parameters, allow_unused=True)
 
     def architecture_loss(self, batch: Any, batch_idx: int) -> Tensor | None:
         """Return the loss whose gradient trains the architecture: the user's training loss.
@@ -459,6 +503,18 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             "  expected: a loader of batches that do not train the weights\n"
             "  fix: pass arch_dataloader=..., for example one half of the training set"
         )
+
+    def run_training_step(self, step: Callable[[], Any]) -> Any:
+        """Return what the weights are trained on: by default the user's ``training_step``.
+
+        Override it to run ``step`` several times, as for several paths, and to return one
+        output in its stead. It is called inside the forward pass of the Trainer's strategy,
+        once for each evaluation of the closure; not for a user who optimizes manually.
+
+        Args:
+            step: the user's ``training_step``, with its batch.
+        """
+        return step()
 
     def run_around(
         self,

@@ -14,8 +14,14 @@ ALL_CHOICES = 1024
 """A label with more choices than this contributes its best only."""
 
 
-def most_probable(space: ModelSpace, decisions: DecisionTable, k: int) -> list[dict[str, Choice]]:
+def most_probable(
+    space: ModelSpace, decisions: DecisionTable, k: int, *, relative: bool = False
+) -> list[dict[str, Choice]]:
     """Return the ``k`` architectures with the largest product of probabilities, best first.
+
+    With ``relative``, each probability is divided by that of the best choice under its label. A
+    candidate is then not worth less for holding choices that have to be made, too, and the
+    first architecture is the one of which every label prefers its part.
 
     Best-first search over partial architectures: what a partial one can still reach is bounded
     by the best choice of every label that is active already, so the first that is complete is
@@ -27,6 +33,11 @@ def most_probable(space: ModelSpace, decisions: DecisionTable, k: int) -> list[d
     if k < 1:
         raise ValueError(f"top_k needs k >= 1, got {k}")
     ranked = {d.spec.label: d.top_k(min(d.spec.size, max(k, ALL_CHOICES))) for d in decisions}
+    if relative:
+        ranked = {
+            label: [(choice, score - choices[0][1]) for choice, score in choices]
+            for label, choices in ranked.items()
+        }
     serial = count()
 
     def entry(

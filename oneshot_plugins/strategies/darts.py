@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from pytorch_lightning import LightningModule
 from torch import Tensor, nn
-from torch.optim import Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
-from oneshot_core import (
-    Active,
-    BaseOneShotLightningModule,
-    Decision,
-    MutationHook,
-    ParameterSpec,
-    Registry,
-)
+from oneshot_core import Active, Decision, MutationHook, ParameterSpec
 from oneshot_core.errors import StrategyError
+from oneshot_core.space import Candidate
+
+from .differentiable import Differentiable, DifferentiableOptions
+from .schedules import Schedule, schedule_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class SoftmaxDecision(Decision):
@@ -35,10 +33,17 @@ class SoftmaxDecision(Decision):
 
     Attributes:
         alpha: the architecture parameters, shape ``(n_candidates,)``, drawn from N(0, 1e-3²).
+        perturbation: how far :meth:`perturb` moves a weight at most.
+        auxiliary_skip: how much the candidates of :attr:`skip` count beside their own weights.
+        skip: names of the candidates that pass their input on.
     """
 
     def __init__(self, spec: ParameterSpec, *, seed: int = 0) -> None:
         super().__init__(spec)
+        self.perturbation = 0.0
+        self.auxiliary_skip = 0.0
+        self.skip: tuple[Candidate, ...] = ()
+        self._moved: list[float] | None = None
         # A generator of its own: neither the user's draws nor the order of the walk matter.
         key = hashlib.sha256(f"{seed}/{spec.label}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big") >> 1)
@@ -51,8 +56,34 @@ class SoftmaxDecision(Decision):
     def mixture(self) -> list[Active]:
         if self.spec.size == 1:  # nothing to weight: compute it as it is
             return [Active(candidate) for candidate in self.spec.members(self.spec.default)]
-        weights = self.probabilities().unbind()
+        weights = self._weights().unbind()
         return [Active(c, w) for c, w in zip(self.spec.candidates, weights, strict=True)]
+
+    def perturb(self, on: bool = True) -> None:
+        """Move each weight by a draw from ``U(-ε, ε)``, ``ε`` the perturbation, until switched off.
+
+        Moved weights are kept in [0, 1] and normalised again.
+
+        Source: Chen and Hsieh, "Stabilizing Differentiable Architecture Search via
+        Perturbation-based Regularization", arXiv:2002.05283, section 3.2.1, random smoothing.
+        """
+        self._moved = None
+        if on and self.perturbation:
+            self._moved = [2 * self.rng.random() - 1 for _ in self.spec.candidates]
+
+    def _weights(self) -> Tensor:
+        weights = self.probabilities()
+        if self._moved is not None:
+            n = self.spec.n_chosen or 1
+            moved = (weights / n + self.perturbation * weights.new_tensor(self._moved)).clamp(0, 1)
+            if self.spec.n_chosen is None:
+                weights = moved
+            elif moved.sum() > 0:
+                weights = n * moved / moved.sum()
+        if self.auxiliary_skip:
+            skips = [self.auxiliary_skip * (c in self.skip) for c in self.spec.candidates]
+            weights = weights + weights.new_tensor(skips)
+        return weights
 
     def probabilities(self) -> Tensor:
         if self.spec.n_chosen is None:
@@ -60,30 +91,26 @@ class SoftmaxDecision(Decision):
         return self.spec.n_chosen * self.alpha.softmax(0)
 
 
-class Darts(BaseOneShotLightningModule):
-    """Train weights and architecture in turn, each on data of its own (first order).
-
-    For every training batch, first one step of the architecture parameters on a batch of
-    ``arch_dataloader``, then the user's weight step. The architecture step computes no weight
-    gradient, and the weight step no architecture gradient.
+class Darts(Differentiable):
+    """Weight all candidates by a softmax that is learned, in turn with the weights.
 
     Args:
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
-        arch_dataloader: batches for the architecture step; they should not train the weights.
-        arc_learning_rate: of the architecture parameters' Adam.
-        betas: of that Adam.
-        weight_decay: of that Adam.
-        arc_scheduler: builds a learning-rate scheduler for that Adam, stepped every epoch.
-        warmup_epochs: so long only weights are trained.
-        seed: see :class:`~oneshot_core.BaseOneShotLightningModule`.
-        registry: see there.
+        perturbation: how far the weights of candidates are moved at random in the weight step,
+            fixed or scheduled, so that the weights do well near the architecture, too.
+        auxiliary_skip: how much skips count beside their own weights, so that they are not
+            chosen for making training easy; scheduled, and 0 in the end. It stands for a second
+            skip connection beside the choice.
+        skip: names of the candidates that pass their input on, for ``auxiliary_skip``.
+        **options: see :class:`.Differentiable`; ``order=2`` for the second order.
 
     Raises:
-        StrategyError: there is no ``arch_dataloader``.
+        StrategyError: there is no ``arch_dataloader``, or an option is out of range.
 
-    Source: Liu et al., "DARTS", arXiv:1806.09055, algorithm 1 with xi = 0; constants from its
-    section 3.
+    Source: Liu et al., "DARTS", arXiv:1806.09055, algorithm 1; constants from its section 3.
+    Chu et al., "DARTS-", arXiv:2009.01027, section 3.3, for ``auxiliary_skip``; Chen and Hsieh,
+    arXiv:2002.05283, section 3.2.1, for ``perturbation``.
     """
 
     def __init__(
@@ -91,46 +118,43 @@ class Darts(BaseOneShotLightningModule):
         model: LightningModule,
         mutation_hooks: Sequence[MutationHook] | None = None,
         *,
-        arch_dataloader: Iterable[Any] | None = None,
-        arc_learning_rate: float = 3e-4,
-        betas: tuple[float, float] = (0.5, 0.999),
-        weight_decay: float = 1e-3,
-        arc_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
-        warmup_epochs: int = 0,
-        seed: int | None = None,
-        registry: Registry | None = None,
+        perturbation: Schedule | float = 0.0,
+        auxiliary_skip: Schedule | float = 0.0,
+        skip: Sequence[Candidate] = ("skip",),
+        **options: Unpack[DifferentiableOptions],
     ) -> None:
-        super().__init__(
-            model, mutation_hooks, arch_dataloader=arch_dataloader, seed=seed, registry=registry
-        )
-        if arch_dataloader is None:
-            raise self.no_arch_dataloader()
-        if warmup_epochs < 0:
+        super().__init__(model, mutation_hooks, **options)
+        self.perturbation = schedule_of(perturbation, "perturbation")
+        self.auxiliary_skip = schedule_of(auxiliary_skip, "auxiliary_skip")
+        if self.auxiliary_skip.last:
             raise StrategyError(
-                f"warmup_epochs={warmup_epochs}.\n  expected: 0 or more\n  fix: correct it"
+                f"auxiliary_skip ends at {self.auxiliary_skip.last}.\n"
+                "  expected: 0 in the end, or the supernet is none of its networks\n"
+                "  fix: auxiliary_skip=Schedule(1.0, 0.0, 'cosine')"
             )
-        self.arc_learning_rate = arc_learning_rate
-        self.betas = betas
-        self.weight_decay = weight_decay
-        self.arc_scheduler = arc_scheduler
-        self.warmup_epochs = warmup_epochs
+        self.skip = tuple(skip)
 
     def make_decision(self, spec: ParameterSpec) -> Decision:
-        return SoftmaxDecision(spec, seed=self.seed)
+        decision = SoftmaxDecision(spec, seed=self.seed)
+        decision.skip = self.skip
+        return decision
 
-    def configure_architecture_optimizers(self) -> Any:
-        # Where nothing can be chosen there is nothing to learn, and nothing for callbacks to see.
-        parameters = [p for d in self.decisions if d.spec.size > 1 for p in d.parameters()]
-        if not parameters:
-            return None
-        optimizer = torch.optim.Adam(
-            parameters, lr=self.arc_learning_rate, betas=self.betas, weight_decay=self.weight_decay
-        )
-        if self.arc_scheduler is None:
-            return optimizer
-        return [optimizer], [self.arc_scheduler(optimizer)]
+    def schedules(self) -> dict[str, Schedule]:
+        found = {"perturbation": self.perturbation, "auxiliary_skip": self.auxiliary_skip}
+        return {**super().schedules(), **found}
 
-    def search_step(self, batch: Any, batch_idx: int) -> None:
-        if self.current_epoch >= self.warmup_epochs:
-            self.architecture_step()
-        self.advance_optimization()
+    def draw(self, stage: str, batch_idx: int) -> None:
+        super().draw(stage, batch_idx)
+        for decision in self.decisions:
+            if isinstance(decision, SoftmaxDecision):
+                decision.perturb(stage == "train")
+
+    def check_fit(self) -> None:
+        super().check_fit()
+        offered = any(c in self.skip for d in self.decisions for c in d.spec.candidates)
+        if self.auxiliary_skip.changes and not offered:
+            raise StrategyError(
+                f"auxiliary_skip is given, and no choice has a candidate {list(self.skip)}.\n"
+                "  expected: the names of the candidates that pass their input on\n"
+                "  fix: skip=['...'], or leave auxiliary_skip out"
+            )

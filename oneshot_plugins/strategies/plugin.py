@@ -2,22 +2,86 @@
 
 from __future__ import annotations
 
-from oneshot_core.hookspecs import Component, hookimpl
+from oneshot_core.hookspecs import Component, Conformance, hookimpl
 
 
 @hookimpl
 def oneshot_components() -> list[Component]:
     return [
-        Component(
-            "strategy",
+        _strategy(
             "random",
-            "oneshot_plugins.strategies.uniform:UniformSampling",
-            summary="one uniformly drawn path for each batch, then ranking (SPOS)",
+            "uniform:UniformSampling",
+            "one uniformly drawn path for each batch, then ranking (SPOS)",
         ),
-        Component(
-            "strategy",
+        _strategy(
             "darts",
-            "oneshot_plugins.strategies.darts:Darts",
-            summary="all paths weighted by a softmax that is learned (DARTS, first order)",
+            "darts:Darts",
+            "all paths weighted by a softmax that is learned (DARTS, both orders)",
+        ),
+        _strategy(
+            "gumbel",
+            "gumbel:GumbelDarts",
+            "all paths weighted by Gumbel-softmax draws whose scores are learned",
+        ),
+        _strategy(
+            "snas",
+            "gumbel:Snas",
+            "as gumbel, weights and architecture learned on the same batches (SNAS)",
+        ),
+        _strategy(
+            "gdas",
+            "gdas:Gdas",
+            "one drawn path, learned through its Gumbel-softmax (GDAS)",
+        ),
+        _strategy(
+            "proxyless",
+            "proxyless:Proxyless",
+            "one drawn path, learned by comparing two behind binary gates (ProxylessNAS)",
+        ),
+        _strategy(
+            "fbnet",
+            "fbnet:Fbnet",
+            "as gumbel, with the cost of the network in the loss (FBNet)",
+        ),
+        _strategy(
+            "drnas",
+            "drnas:DrNas",
+            "all paths weighted by draws from learned Dirichlet distributions (DrNAS)",
+        ),
+        _strategy(
+            "fair",
+            "fair:FairSampling",
+            "each candidate once in every step, then ranking (FairNAS)",
+        ),
+        _strategy(
+            "sandwich",
+            "sandwich:Sandwich",
+            "largest, smallest and random paths, the largest teaching (BigNAS)",
+        ),
+        _strategy(
+            "shrinking",
+            "shrinking:ProgressiveShrinking",
+            "the largest network first, smaller choices phase by phase (Once-for-All)",
         ),
     ]
+
+
+def _strategy(name: str, target: str, summary: str) -> Component:
+    return Component("strategy", name, f"oneshot_plugins.strategies.{target}", summary=summary)
+
+
+@hookimpl
+def oneshot_conformance() -> Conformance:
+    samples = "oneshot_plugins.strategies.samples:"
+    return Conformance(
+        samples={
+            "strategy:darts": samples + "darts",
+            "strategy:gumbel": samples + "gumbel",
+            "strategy:snas": samples + "annealed",
+            "strategy:gdas": samples + "annealed",
+            "strategy:fbnet": samples + "fbnet",
+            "strategy:drnas": samples + "drnas",
+            "strategy:sandwich": samples + "sandwich",
+            "strategy:shrinking": samples + "shrinking",
+        }
+    )

@@ -110,6 +110,36 @@ def test_the_best_are_those_of_all(space: Any, seed: int, k: int, scale: float) 
     assert all(space.validate(a) == a for a in best)
 
 
+@settings(deadline=None, max_examples=25)
+@given(space=st.sampled_from(SPACES), seed=st.integers(0, 10_000))
+def test_relative_to_each_labels_best_the_first_is_what_every_label_prefers(
+    space: Any, seed: int
+) -> None:
+    """A candidate that holds an undecided choice is not worth less for it."""
+    model = space()
+    space = ModelSpace(model)
+    table = table_of(space, seed, 1.0)
+
+    def relative(chosen: dict[str, Any]) -> float:
+        best = {s.label: table[s.label].best() for s in space.active(chosen)}
+        scores = [
+            log_probability_of(table[label], chosen[label])
+            - log_probability_of(table[label], best[label])
+            for label in best
+        ]
+        return math.fsum(scores)
+
+    ranked = most_probable(space, table, 40, relative=True)
+
+    assert ranked[0] == space.reduce({d.spec.label: d.best() for d in table})
+    expected = sorted((relative(a) for a in space.architectures()), reverse=True)[:40]
+    assert [relative(a) for a in ranked] == pytest.approx(expected, abs=1e-5)
+
+
+def log_probability_of(decision: Any, choice: Any) -> float:
+    return dict(decision.top_k(decision.spec.size))[choice]
+
+
 def test_asking_for_all_gives_all() -> None:
     space = ModelSpace(conditional())
 

@@ -1,0 +1,56 @@
+"""Train every candidate equally often: in each step, each exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pytorch_lightning import LightningModule
+
+from oneshot_core import MutationHook, Registry
+from oneshot_core.space import Choice
+
+from .paths import Path, PathSampling
+
+
+class FairSampling(PathSampling):
+    """Train, with each batch, as many paths as there are choices, with one optimizer step.
+
+    Every label goes through its choices in a random order, so each is trained exactly once in
+    a step. Labels with fewer choices than the largest begin another order: within a step
+    their choices differ by one at most, and over many steps they are equal in the mean. A
+    choice inside a candidate is trained only where that candidate is taken; fairness among
+    nested choices holds in the mean only.
+
+    The gradient is the sum over the paths, as in the paper: with ``m`` of them it is ``m`` times
+    as large as that of one.
+
+    Args:
+        model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
+        mutation_hooks: see there.
+        seed: see there.
+        registry: see there.
+
+    Source: Chu et al., "FairNAS", arXiv:1907.01845, algorithm 1 and definition 2 (strict
+    fairness).
+    """
+
+    def __init__(
+        self,
+        model: LightningModule,
+        mutation_hooks: Sequence[MutationHook] | None = None,
+        *,
+        seed: int | None = None,
+        registry: Registry | None = None,
+    ) -> None:
+        super().__init__(model, mutation_hooks, seed=seed, registry=registry)
+
+    def draw_paths(self) -> list[Path]:
+        rng = self.decisions.rng
+        n = max((d.spec.size for d in self.decisions), default=1)
+        orders: dict[str, list[Choice]] = {}
+        for decision in self.decisions:
+            order: list[Choice] = []
+            while len(order) < n:
+                order += sorted(decision.spec.choices(), key=lambda _: rng.random())
+            orders[decision.spec.label] = order[:n]
+        return [{label: order[i] for label, order in orders.items()} for i in range(n)]

@@ -1,0 +1,82 @@
+"""Put the cost of the architecture into its loss: FBNet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from pytorch_lightning import LightningModule
+from torch import Tensor
+
+from oneshot_core import MutationHook
+from oneshot_core.errors import StrategyError
+from oneshot_core.space import Candidate
+
+from .differentiable import DifferentiableOptions
+from .gumbel import GumbelDarts
+from .penalties import AdditiveCost, Penalty, check_penalties
+from .schedules import Schedule
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+
+class Fbnet(GumbelDarts):
+    """Learn from relaxed draws, with a loss that is multiplied by a power of the log of a cost.
+
+    The architecture's loss is ``loss * alpha * log(cost) ** beta`` with the cost of the current
+    draw. For a term that is added instead, use ``penalties`` with any differentiable strategy.
+
+    Args:
+        model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
+        mutation_hooks: see there.
+        cost: label -> candidate -> cost, such as a measured latency; or a function of the
+            decisions. The cost of every draw must be greater than 1 in the unit that is used,
+            or its logarithm is not positive.
+        alpha: factor.
+        beta: exponent.
+        temperature: see :class:`.GumbelDarts`.
+        **options: see :class:`.Differentiable`.
+
+    Raises:
+        StrategyError: there is no ``arch_dataloader``, or an option is out of range.
+
+    Source: Wu et al., "FBNet", arXiv:1812.03443: the loss of section 3 (constants 0.2 and 0.6),
+    the latency of section 3.2 and the sampling of section 3.3.
+    """
+
+    def __init__(
+        self,
+        model: LightningModule,
+        mutation_hooks: Sequence[MutationHook] | None = None,
+        *,
+        cost: Mapping[str, Mapping[Candidate, float]] | Penalty,
+        alpha: float = 0.2,
+        beta: float = 0.6,
+        temperature: Schedule | float = Schedule(5.0, 0.1, "exponential"),  # noqa: B008
+        **options: Unpack[DifferentiableOptions],
+    ) -> None:
+        defaults: DifferentiableOptions = {"arc_learning_rate": 0.01, "weight_decay": 5e-4}
+        super().__init__(model, mutation_hooks, temperature=temperature, **(defaults | options))
+        if alpha <= 0 or beta < 0:
+            raise StrategyError(
+                f"alpha={alpha}, beta={beta}.\n"
+                "  expected: alpha greater than 0, beta 0 or more\n  fix: correct them"
+            )
+        self.cost: Penalty = AdditiveCost(cost, of="sample") if isinstance(cost, Mapping) else cost
+        self.cost_factor = alpha
+        self.cost_exponent = beta
+
+    def weigh_loss(self, loss: Tensor) -> Tensor:
+        cost = self.cost(self.decisions)
+        if not (cost > 1).all():
+            raise StrategyError(
+                f"the cost of a draw is {float(cost.detach())}; its logarithm is not positive.\n"
+                "  expected: costs greater than 1\n"
+                "  fix: use a smaller unit, such as microseconds"
+            )
+        return loss * self.cost_factor * cost.log() ** self.cost_exponent
+
+    def check_fit(self) -> None:
+        super().check_fit()
+        check_penalties([self.cost], self.space)
