@@ -43,7 +43,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         debug = early.debug
         with _switches(early):  # before anything looks for plugins
             args = _parse(arguments, next(iter(early.command), None))
-            return int(args.run(args) or 0)
+            code = int(args.run(args) or 0)
+            sys.stdout.flush()
+            return code
     except SystemExit as stop:  # argparse has shown its help or what is wrong
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
