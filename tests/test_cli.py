@@ -526,6 +526,20 @@ def test_looking_around_imports_no_torch(arguments):
     assert done.returncode == 0, done.stderr
 
 
+def test_a_listing_imports_nothing_that_takes_long(x, fake_dist):
+    fake_dist("oneshot-plugin-y", entry_points={"main": "y"}, requires=["oneshot-core>=0.1,<2"],
+              modules={"y.py": MANIFEST}, folder=x)  # fmt: skip
+    code = (
+        "import sys\nfrom oneshot_core.cli import main\nmain(['plugins', 'list', '--all'])\n"
+        "slow = {'rich', 'packaging', 'torch', 'traceback'} & set(sys.modules)\n"
+        "sys.exit(f'imported {slow}' if slow else 0)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(x)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert done.returncode == 0, done.stderr
+    assert "oneshot-plugin-y" in done.stdout
+
+
 @pytest.mark.parametrize("start", [["-m", "oneshot_core"], ["-m", "oneshot_core", "plugins"]])
 def test_the_package_runs_as_a_module(start):
     done = subprocess.run([sys.executable, *start, "--help"], capture_output=True, text=True)

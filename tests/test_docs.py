@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 from oneshot_core.cli import main
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 RUN_BLOCKS = """
 import pathlib, re, sys
@@ -117,3 +118,8 @@ def test_the_transparency_page_lists_exactly_the_cases_that_are_compared() -> No
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_hooks_is_what_its_script_writes() -> None:
+    script = runpy.run_path(str(ROOT / "docs/plugins/generate.py"))
+    assert script["PAGE"].read_text() == script["page"](), "run: python docs/plugins/generate.py"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -57,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except USER_ERRORS as error:
         if debug:
+            import traceback
+
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
