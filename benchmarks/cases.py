@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import subprocess
 import sys
+import tempfile
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -200,16 +203,58 @@ def ranking() -> Ratio:
 
 
 def listing() -> Ratio:
-    """``oneshot plugins list --json`` against ``import torch``, each in a new process."""
+    """``oneshot plugins list`` among 200 more distributions against ``import torch``.
 
-    def run(*arguments: str) -> None:
-        subprocess.run([sys.executable, *arguments], check=True, stdout=subprocess.DEVNULL)
+    Each in a new process, both with compiled files: as of the second time after installing.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        _install(Path(folder))
+        empty = Path(folder, "empty")
+        empty.mkdir()
+        env = {**os.environ, "PYTHONPATH": folder, "PYTHONPYCACHEPREFIX": f"{folder}/compiled"}
+        env.pop("PYTHONDONTWRITEBYTECODE", None)
 
-    return compare(
-        lambda: run("-m", "oneshot_core", "plugins", "list", "--json"),
-        lambda: run("-c", "import torch"),
-        pairs=7,
-    )
+        def run(*arguments: str) -> str:
+            command = [sys.executable, *arguments]
+            # Elsewhere, since `python -m` looks for packages in the working directory as well.
+            done = subprocess.run(
+                command, check=True, capture_output=True, text=True, env=env, cwd=empty
+            )
+            return done.stdout
+
+        listed = run("-m", "oneshot_core", "plugins", "list")
+        assert listed.count(" oneshot-plugin-") == 80, listed
+        return compare(
+            lambda: run("-m", "oneshot_core", "plugins", "list"),
+            lambda: run("-c", "import torch"),
+            pairs=11,
+        )
+
+
+def _install(folder: Path) -> None:
+    """Write metadata of 200 distributions: 8 plugins with 10 components each, 64 with scripts."""
+    for number in range(200):
+        plugin = number % 25 == 0
+        name = f"oneshot_plugin_{number}" if plugin else f"distribution_{number}"
+        info = folder / f"{name}-1.{number}.dist-info"
+        info.mkdir()
+        needs = "oneshot-core>=0.1,<1" if plugin else "torch>=2"
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.{number}\nRequires-Dist: {needs}\n"
+            + "\n"
+            + "A line of a long description.\n" * 200
+        )
+        if plugin:
+            (info / "entry_points.txt").write_text(f"[oneshot_core]\nmain = {name}\n")
+            (folder / f"{name}.py").write_text(
+                "from oneshot_core.hookspecs import Component, hookimpl\n\n\n"
+                "@hookimpl\n"
+                "def oneshot_components():\n"
+                "    names = (f'{__name__}.{number}' for number in range(10))\n"
+                "    return [Component('strategy', name, 'nowhere:Thing') for name in names]\n"
+            )
+        elif number % 3 == 0:
+            (info / "entry_points.txt").write_text(f"[console_scripts]\n{name} = {name}:main\n")
 
 
 CASES: dict[str, Callable[[], Ratio]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
-import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
@@ -116,6 +115,8 @@ def import_target(target: str) -> object:
 
 def describe(error: BaseException, target: str) -> str:
     """Return on one line what was raised and the plugin's last line that took part."""
+    import traceback  # slow to import, and needed if something is broken only
+
     text = " ".join(f"{type(error).__name__}: {error}".split())
     package = re.split(r"[.:]", target)[0]
     own = re.compile(rf"[\\/]{package}(\.py$|[\\/])")

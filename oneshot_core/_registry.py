@@ -7,8 +7,6 @@ is broken is a record with a state and a reason; it raises only when it is asked
 
 from __future__ import annotations
 
-import hashlib
-import html
 import importlib
 import json
 import os
@@ -289,6 +287,8 @@ class Registry:
         Covers usable components (but no commands) and plugins that listen to events, with
         provider, version, target and priority; loading something changes nothing.
         """
+        import hashlib  # takes long to import, and listing does without
+
         facts = [
             [r.id, r.provider, r.version, r.component.target, r.component.priority]
             for r in self.ordered()
@@ -335,6 +335,8 @@ class Registry:
         return len({record.id for record in self.find()})
 
     def _repr_html_(self) -> str:
+        import html
+
         names = ("id", "provider", "version", "state", "summary", "reason")
         head = "".join(f"<th>{name}</th>" for name in names)
         rows = "".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -118,3 +119,8 @@ def test_the_transparency_page_lists_exactly_the_cases_that_are_compared() -> No
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), target
+
+
+def test_the_page_of_hooks_is_what_its_script_writes() -> None:
+    script = runpy.run_path(str(ROOT / "docs/plugins/generate.py"))
+    assert script["PAGE"].read_text() == script["page"](), "run: python docs/plugins/generate.py"

@@ -25,7 +25,12 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
 from oneshot_core.errors import OptimizerConfigError
-from oneshot_core.optimizers import OptimizerPlan, merge_optimizers
+from oneshot_core.optimizers import (
+    OptimizerPlan,
+    is_known_shape,
+    merge_optimizers,
+    normalised,
+)
 
 
 def sgd() -> SGD:
@@ -396,3 +401,52 @@ def test_plans_cannot_be_changed() -> None:
     with pytest.raises(AttributeError):
         plan.optimizers = ()  # type: ignore[misc]
     assert copy.copy(plan) == plan
+
+
+class Custom:
+    """A shape of somebody's own."""
+
+    def __init__(self) -> None:
+        self.optimizer = sgd()
+
+
+def of_custom(config: object) -> Any:
+    return config.optimizer if isinstance(config, Custom) else None
+
+
+def test_another_shape_is_read_as_what_normalise_makes_of_it() -> None:
+    mine, theirs = Custom(), Custom()
+    plan = OptimizerPlan.parse(mine, source="test", normalise=of_custom)
+    assert plan.optimizers == (mine.optimizer,)
+    merged = merge_optimizers(theirs, mine, normalise=of_custom)
+    assert merged == [theirs.optimizer, mine.optimizer]
+
+
+@pytest.mark.parametrize("make_user", named(USERS))
+def test_normalise_is_never_asked_about_one_of_the_six_shapes(
+    make_user: Callable[[], Case],
+) -> None:
+    def refuse(config: object) -> Any:
+        raise AssertionError(config)
+
+    user = make_user()
+    assert is_known_shape(user.config)
+    plan = OptimizerPlan.parse(user.config, source="test", normalise=refuse)
+    assert list(plan.optimizers) == list(user.optimizers)
+    assert normalised(user.config, refuse) is user.config
+
+
+def test_what_normalise_does_not_know_is_the_error_that_it_was() -> None:
+    messages = []
+    for normalise in (None, of_custom):
+        with pytest.raises(OptimizerConfigError) as caught:
+            OptimizerPlan.parse("text", source="test", normalise=normalise)
+        messages.append(str(caught.value))
+    assert messages[0] == messages[1]
+    assert normalised("text", of_custom) == "text"
+
+
+def test_telling_the_shapes_apart_warns_of_nothing() -> None:
+    assert is_known_shape({"optimizer": sgd(), "ignored": 1})
+    assert not is_known_shape({"optimizer": 1})
+    assert not is_known_shape(SGD)

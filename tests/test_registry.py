@@ -6,10 +6,12 @@ import collections
 import json
 import os
 import pickle
+import re
 import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -20,6 +22,7 @@ from oneshot_core.errors import (
     DuplicateComponentError,
     PluginError,
     PluginLoadError,
+    PluginSettingsError,
     UnknownComponentError,
 )
 
@@ -149,6 +152,35 @@ class TestQueries:
         assert lines[0].split() == ["1", "+7", "oneshot-plugin-z", "k:first"]
         assert len(lines) == 6
 
+    def test_the_order_of_mutation_hooks_is_told_from_the_users_to_the_core(self, plugin):
+        hooks = component("x.h", kind="mutation_hook", priority=50), component("x.s")
+        plugin(X, manifest(*hooks))
+        for kind in ("mutation_hook", "supernet"):
+            text = registry().explain_order(kind)
+            told = [line.split()[0] for line in text.splitlines()[1:] if not line.startswith(" ")]
+            assert told == ["user", *["plugin"] * 4, "strategy", "core"]
+            assert text.index("mutation_hooks=[...]") < text.index("mutation_hook:x.h")
+            assert text.index("mutation_hook:x.h") < text.index("supernet:repeat")
+            assert text.index("supernet:repeat") < text.index("no_default_hook")
+            assert "cannot" in text.partition("no_default_hook")[2]
+            assert "strategy:x.s" not in text
+        everything = registry().explain_order()
+        assert everything.startswith(text)
+        assert "strategy:x.s" in everything
+
+    def test_the_projects_order_comes_before_priorities(self, plugin, tmp_path):
+        names = component("a"), component("b", priority=9), component("c"), component("d")
+        plugin(X, manifest(*names))
+        file = tmp_path / "pyproject.toml"
+        file.write_text('[tool.oneshot.plugins]\norder = ["strategy:d", "strategy:a"]\n')
+        found = Registry(environ={"ONESHOT_PLUGINS": X}, project=file)
+        plain = registry(ONESHOT_PLUGINS=X)
+        order = [r.name for r in found.ordered("strategy") if r.provider == X]
+        assert order == ["d", "a", "b", "c"]
+        first, *_ = found.explain_order("strategy").splitlines()
+        assert first.endswith(f"strategy:d  (order in {file})")
+        assert found.fingerprint() != plain.fingerprint()
+
     def test_a_snapshot_is_frozen_and_serialises(self, plugin):
         plugin(X, manifest(component("x.a")))
         found = registry()
@@ -211,6 +243,12 @@ class TestBrokenPlugins:
         [
             pytest.param("import no_such_module", "No module named 'no_such_module'", id="import"),
             pytest.param("raise SystemExit(3)", "SystemExit: 3", id="system-exit"),
+            pytest.param("import sys\nsys.exit()", "SystemExit", id="sys-exit"),
+            pytest.param(
+                "class Panic(BaseException): pass\nraise Panic('core dumped')",
+                "Panic: core dumped",
+                id="no-exception-class",
+            ),
             pytest.param("def broken(:", "SyntaxError", id="syntax"),
             pytest.param("1 / 0", "ZeroDivisionError", id="raises"),
             pytest.param("x = 1", "no function marked with @hookimpl", id="no-hookimpl"),
@@ -284,6 +322,55 @@ class TestBrokenPlugins:
         assert "oneshot_after_mutatoin" in problem.reason
         assert "oneshot_after_mutation" in problem.fix
 
+    def test_a_misspelt_hook_raises_in_strict_mode(self, plugin):
+        plugin(X, manifest(more="@hookimpl\ndef oneshot_after_mutatoin(model): 0"))
+        environ = {"ONESHOT_STRICT_PLUGINS": "1", "ONESHOT_DISABLE_PLUGINS": "oneshot-core"}
+        with pytest.raises(PluginLoadError, match="did you mean oneshot_after_mutation"):
+            Registry(environ=environ).names("strategy")
+
+    def test_a_kind_that_is_nearly_one_of_ours_is_a_problem_and_others_are_not(self, plugin):
+        plugin(X, manifest(component("x.a", kind="stratgy"), component("x.b", kind="dataset")))
+        (problem,) = [p for p in registry().problems() if X in p.reason]
+        assert problem.subject == "stratgy:x.a"
+        assert "did you mean 'strategy'" in problem.fix
+
+    def test_what_a_manifest_offers_lazily_is_not_touched(self, plugin):
+        """pluggy 1.6 asks a module for each of its names, which would import it all."""
+        more = """
+def __dir__(): return ["heavy", "oneshot_components"]
+def __getattr__(name): raise SystemExit(f"asked for {name}")
+"""
+        plugin(X, manifest(component("x.a"), more=more))
+        found = registry()
+        assert states(found) == {"strategy:x.a": "available"}
+        assert found.hook.oneshot_report_header() == []
+
+    def test_manifests_that_are_equal_objects_are_two_plugins(self, plugin):
+        """pluggy tells plugins apart by ==, and takes the second for the first."""
+        source = """
+            import sys
+            from dataclasses import dataclass
+            from oneshot_core.hookspecs import Component, hookimpl
+
+            @dataclass
+            class Manifest:
+                level: int = 1
+                def __eq__(self, other): return True
+                @hookimpl
+                def oneshot_components(self): return [Component("strategy", NAME, "m:A")]
+                @hookimpl
+                def oneshot_report_header(self): return NAME
+
+            NAME = __name__[-1]
+            Manifest.__file__ = __file__
+            sys.modules[__name__] = Manifest()
+        """
+        plugin(X, source)
+        plugin(Y, source)
+        found = registry()
+        assert states(found) == {"strategy:x": "available", "strategy:y": "available"}
+        assert found.hook.oneshot_report_header() == ["x", "y"]
+
     def test_a_hook_for_other_versions_may_be_marked_optional(self, plugin):
         more = "@hookimpl(optionalhook=True)\ndef oneshot_of_the_future(model): 0"
         plugin(X, manifest(component("x.a"), more=more))
@@ -294,6 +381,9 @@ class TestBrokenPlugins:
         [
             pytest.param("import no_such", ModuleNotFoundError, "x_target.py:1", id="import"),
             pytest.param("raise SystemExit", SystemExit, "x_target.py:1", id="system-exit"),
+            pytest.param(
+                "class P(BaseException): pass\nraise P", BaseException, "x_target.py:2", id="panic"
+            ),
             pytest.param("B = 1", AttributeError, "no attribute 'A'", id="no-such-object"),
         ],
     )
@@ -442,6 +532,23 @@ class TestConflicts:
         plugin(Y, manifest(component("y.a")))
         assert states(registry()) == {"strategy:x.a": "available", "strategy:y.a": "available"}
 
+    def test_two_distributions_with_the_same_entry_point_keep_their_own_names(
+        self, plugin, fake_dist
+    ):
+        """importlib's entry points are equal then, and a set of them forgets one provider."""
+        header = "@hookimpl\ndef oneshot_report_header(): return 'once'"
+        plugin(X, manifest(component("same"), more=header))
+        fake_dist(Y, entry_points={"main": "oneshot_plugin_x"})
+        found = registry()
+        assert [(r.provider, r.state) for r in found.find(provider="oneshot-plugin-*")] == [
+            (X, "available"),
+            (Y, "shadowed"),
+        ]
+        assert found.hook.oneshot_report_header() == ["once"]
+        with found.disable(X):
+            assert found["strategy:same"].provider == Y
+            assert found.hook.oneshot_report_header() == ["once"]
+
     def test_of_two_copies_of_a_distribution_only_the_first_is_read(self, plugin):
         plugin(X, manifest(component("old")), version="2.0")
         plugin(X, manifest(component("new")), version="1.0")
@@ -569,6 +676,130 @@ class TestSettings:
         plugin(X, manifest(component("x.a")))
         environ = {"ONESHOT_STRICT_PLUGINS": "1", "ONESHOT_DISABLE_PLUGINS": "oneshot-core"}
         assert Registry(environ=environ).names("strategy") == ["x.a"]
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "no_default_hook",
+            "mutation_hook:no_default_hook",
+            "no-default-hook@oneshot-core",
+            "optimizer_shapes",
+            "configure_optimizers",
+        ],
+    )
+    def test_what_belongs_to_the_core_cannot_be_switched_off(self, plugin, tmp_path, name):
+        file = tmp_path / "pyproject.toml"
+        file.write_text(f'[tool.oneshot.plugins]\ndeny = ["{name}"]\n')
+        for found in (
+            Registry(environ={"ONESHOT_DISABLE_PLUGINS": name}),
+            Registry(environ={}, project=file),
+        ):
+            for _ in range(2):
+                with pytest.raises(PluginSettingsError, match="belongs to the core and cannot"):
+                    found.names("strategy")
+        found = registry()
+        with pytest.raises(PluginSettingsError, match="belongs to the core and cannot"):
+            found.disable(name)
+        assert found.names("strategy")
+
+    def test_allowing_what_belongs_to_the_core_is_needless(self):
+        found = registry(ONESHOT_PLUGINS="no_default_hook")
+        (problem,) = [p for p in found.problems() if p.subject == "ONESHOT_PLUGINS"]
+        assert "always in use" in problem.fix
+        with registry().disable("mutation_hook:*"):
+            pass  # a glob means what plugins offer
+
+    def test_the_projects_file_restricts_before_anything_is_imported(self, plugin, tmp_path):
+        plugin(X, "raise SystemExit('must not be imported')")
+        plugin(Y, manifest(component("y.a")))
+        file = tmp_path / "pyproject.toml"
+        for table in (f'deny = ["{X}"]', f'allow = ["{Y}"]', "allow = []"):
+            file.write_text(f"[tool.oneshot.plugins]\n{table}\n")
+            (record,) = Registry(environ={}, project=file).find(provider=X)
+            assert record.state == "disabled"
+            assert str(file) in record.reason
+        file.write_text(f'[tool.oneshot.plugins]\nallow = ["{X}"]\ndeny = ["{X}"]\n')
+        assert Registry(environ={}, project=file).find(provider=X)[0].reason.startswith("deny")
+        assert "oneshot_plugin_x" not in sys.modules
+
+    def test_the_working_directorys_project_counts_at_discovery(
+        self, plugin, tmp_path, monkeypatch
+    ):
+        plugin(X, manifest(component("x.a")))
+        (tmp_path / "pyproject.toml").write_text(f'[tool.oneshot.plugins]\ndeny = ["{X}"]\n')
+        monkeypatch.chdir(tmp_path)
+        found = registry()
+        assert "x.a" not in found.names("strategy")
+        monkeypatch.chdir("/")
+        assert "x.a" not in found.names("strategy")
+        found.refresh()
+        assert "x.a" in found.names("strategy")
+        assert "x.a" in Registry(environ={}, project=False).names("strategy")
+
+    @pytest.mark.parametrize(
+        ("required", "deny", "reason"),
+        [
+            pytest.param(f"{X}>=0.4", "", None, id="there"),
+            pytest.param("Oneshot_Plugin.X", "", None, id="any-version"),
+            pytest.param(f"{X}>=0.5", "", "0.4.1 is installed", id="too-old"),
+            pytest.param("oneshot-plugin-xx", "", f"there is {X}", id="not-installed"),
+            pytest.param(X, X, "it is disabled", id="switched-off"),
+            pytest.param(Y, "", "it is failed: ZeroDivisionError", id="broken"),
+            pytest.param("oneshot-core>=0.1", "", None, id="core"),
+        ],
+    )
+    def test_what_the_project_requires_must_be_in_use(
+        self, plugin, tmp_path, required, deny, reason
+    ):
+        plugin(X, manifest(component("x.a")), version="0.4.1")
+        plugin(Y, "1 / 0")
+        file = tmp_path / "pyproject.toml"
+        file.write_text(f'[tool.oneshot.plugins]\nrequired = ["{required}"]\n')
+        environ = {"ONESHOT_DISABLE_PLUGINS": deny}
+        found = Registry(environ=environ, project=file)
+        assert found.names("strategy")  # looking is not using
+        if reason is None:
+            found.require()
+            assert found.missing() == []
+            return
+        (problem,) = found.missing()
+        assert problem in found.problems()
+        assert problem.state == "missing"
+        assert reason in problem.reason
+        with pytest.raises(PluginLoadError, match="requires plugins") as caught:
+            found.require()
+        assert f"required in {file}" in str(caught.value)
+        strict = Registry(environ={**environ, "ONESHOT_STRICT_PLUGINS": "1"}, project=file)
+        with pytest.raises(PluginLoadError, match="missing"):
+            strict.names("strategy")
+
+    def test_an_order_that_names_nothing_is_a_problem(self, plugin, tmp_path):
+        plugin(X, manifest(component("x.a")))
+        file = tmp_path / "pyproject.toml"
+        file.write_text('[tool.oneshot.plugins]\norder = ["strategy:x.aa"]\n')
+        (problem,) = [
+            p for p in Registry(environ={}, project=file).problems() if str(file) in p.subject
+        ]
+        assert "did you mean strategy:x.a" in problem.fix
+
+    def test_calls_of_hooks_can_be_watched(self, plugin, capsys):
+        plugin(X, manifest(more=LISTENER))
+        plugin(Y, manifest(more="@hookimpl\ndef oneshot_before_mutation(): 1 / 0"))
+        found = registry(ONESHOT_TRACE_PLUGINS="1")
+        with pytest.raises(ZeroDivisionError):
+            found.hook.oneshot_before_mutation(model=object(), mutate_kwargs={})
+        found.hook.oneshot_module_replaced(path="a.0", original=1, replacement=2)
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        first, second = captured.err.splitlines()
+        assert first.startswith(
+            "oneshot: oneshot_before_mutation(model=object, mutate_kwargs=dict)"
+        )
+        assert f"{X}.main, {Y}.main" in first
+        assert "ZeroDivisionError" in first
+        assert second.endswith("(path='a.0', original=int, replacement=int) -> nobody")
+        registry().hook.oneshot_module_replaced(path="a.0", original=1, replacement=2)
+        assert capsys.readouterr().err == ""
 
     def test_the_process_environment_is_read_at_discovery(self, plugin, monkeypatch):
         plugin(X, manifest(component("x.a")))
@@ -758,6 +989,44 @@ class TestThreads:
             assert len(set(pool.map(load, range(8)))) == 1
         assert [r.state for r in found.find(provider=X)] == ["loaded"]
 
+    def test_a_target_that_registers_something_loads_once_for_all_threads(self, plugin):
+        source = """
+            import time
+            from oneshot_core._registry import default_registry
+            time.sleep(0.05)
+            default_registry().register("space", "x.once", object())  # twice would raise
+            class A: pass
+        """
+        plugin(X, manifest(component("x.a", "x_target:A")), modules={"x_target.py": source})
+        found = default_registry()
+        found.refresh()
+        together = threading.Barrier(8)
+
+        def load(_):
+            together.wait()
+            return found.load("strategy:x.a")
+
+        try:
+            with ThreadPoolExecutor(8) as pool:
+                assert len(set(pool.map(load, range(8)))) == 1
+            assert found["space:x.once"].state == "loaded"
+        finally:
+            found.unregister("space:x.once")
+            found.refresh()
+
+    def test_threads_that_ask_first_together_get_one_answer(self, plugin):
+        plugin(X, manifest(component("x.a"), more="import time\ntime.sleep(0.05)"))
+        found = registry()
+        together = threading.Barrier(8)
+
+        def ask(_):
+            together.wait()
+            return tuple(found.find())
+
+        with ThreadPoolExecutor(8) as pool:
+            (records,) = set(pool.map(ask, range(8)))
+        assert "x.a" in {record.name for record in records}
+
     def test_no_lock_is_held_while_a_plugin_is_imported(self, plugin):
         """Another thread that imports the same plugin, whose body registers, is not locked out."""
         source = """
@@ -784,6 +1053,59 @@ class TestThreads:
         finally:
             found.unregister("space:x.late")
             found.refresh()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_forked_workers_inherit_what_is_known_and_look_for_nothing(plugin, tmp_path):
+    """Even if another thread was using the registry at the moment of the fork."""
+    folder = plugin(X, manifest(component("x.a", "x_target:A")), modules={"x_target.py": "A = 1"})
+    script = tmp_path / "forks.py"
+    script.write_text(
+        """
+import multiprocessing, os, shutil, sys, threading, warnings
+from pathlib import Path
+from oneshot_core import Registry
+
+warnings.simplefilter("ignore")  # Python 3.12 warns about threads in a process that forks
+found = Registry(environ={}, project=False)
+before = found.fingerprint()
+for info in Path(sys.argv[1]).glob("*.dist-info"):
+    shutil.rmtree(info)
+held, enough = threading.Event(), threading.Event()
+
+def busy():
+    with found._lock:
+        held.set()
+        enough.wait()
+
+def worker():
+    # Another thread held the lock, and what is installed has gone: both must not matter.
+    assert found.fingerprint() == before
+    assert found.load("strategy:x.a") == 1
+    assert "x.a" in found.names("strategy")
+
+thread = threading.Thread(target=busy)
+thread.start()
+held.wait()
+child = multiprocessing.get_context("fork").Process(target=worker)
+child.start()
+child.join(20)
+code = child.exitcode
+child.kill()
+enough.set()
+thread.join()
+assert code == 0, code
+assert "strategy:x.a" not in Registry(environ={}, project=False)
+"""
+    )
+    done = subprocess.run(
+        [sys.executable, str(script), str(folder)],
+        env={**os.environ, "PYTHONPATH": str(folder)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_answer_does_not_depend_on_hashing_or_on_the_order_of_files(plugin):
@@ -816,3 +1138,44 @@ def test_importing_the_registry_and_asking_it_imports_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_making_a_registry_leaves_the_finders_of_python_alone():
+    """importlib_metadata replaces the standard library's finder when it is imported."""
+    code = (
+        "import sys, oneshot_core\n"
+        "oneshot_core.Registry(); oneshot_core.Registry(entry_points=False).find()\n"
+        "oneshot_core.registry\n"
+        "sys.exit('importlib_metadata' in sys.modules)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.slow
+def test_type_checkers_know_what_a_kind_loads(tmp_path):
+    script = tmp_path / "typed.py"
+    script.write_text(
+        "from oneshot_core import Registry\n"
+        "r = Registry()\n"
+        "reveal_type(r.load('strategy', 'x'))\n"
+        "reveal_type(r.load('supernet', 'x'))\n"
+        "reveal_type(r.load('cost', 'x'))\n"
+        "reveal_type(r.load('searcher', 'x'))\n"
+        "reveal_type(r.load('mine', 'x'))\n"
+        "reveal_type(r.load('strategy:x'))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-m", "mypy", "--config-file=", str(script)],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "MYPYPATH": str(Path(__file__).parent.parent)},
+    )
+    revealed = re.findall(r'Revealed type is "(.*)"', done.stdout)
+    assert [re.split(r"[. ]", text)[-1].rstrip("]") for text in revealed] == [
+        "BaseOneShotLightningModule",
+        "BaseSuperNetModule",
+        "float",
+        "Searcher",
+        "Any",
+        "Any",
+    ], done.stdout

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
@@ -43,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         debug = early.debug
         with _switches(early):  # before anything looks for plugins
             args = _parse(arguments, next(iter(early.command), None))
-            return int(args.run(args) or 0)
+            code = int(args.run(args) or 0)
+            sys.stdout.flush()
+            return code
     except SystemExit as stop:  # argparse has shown its help or what is wrong
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except USER_ERRORS as error:
         if debug:
+            import traceback
+
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return 2
