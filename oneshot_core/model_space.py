@@ -19,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from torch import nn
 
@@ -32,6 +32,8 @@ from .supernet import BaseSuperNetModule
 
 MAX_LISTED = 4096
 """Choices are listed to draw one of them up to this number."""
+GRID = 65
+"""Numbers of an interval that are tried where its default breaks a constraint."""
 TRIES = 200
 """Draws that may break a constraint before one is built that cannot."""
 
@@ -106,7 +108,9 @@ class ModelSpace:
 
         Exact, with constraints. ``math.inf`` where an interval is among the choices.
         """
-        return _count(self._nodes, {}, self._conditions)
+        if any(spec.interval is not None for spec in self.specs.values()):
+            return cast(int, math.inf)
+        return _Counter(self._conditions).count(self._nodes, {})
 
     def __len__(self) -> int:
         """Return :attr:`size`; Python refuses lengths from ``2**63`` on, ``size`` has no limit."""
@@ -217,13 +221,13 @@ class ModelSpace:
         """Return the architecture that the model runs before any search.
 
         Where that breaks a constraint, the first that keeps them all, defaults being tried
-        first, later choices changed before earlier ones.
+        first, later choices changed before earlier ones. Of intervals a grid is tried.
         """
 
         def default_first(spec: ParameterSpec) -> Iterator[Choice]:
             yield spec.default
-            if spec.interval is None:
-                yield from (choice for choice in spec.choices() if choice != spec.default)
+            others = spec.choices() if spec.interval is None else spec.interval.grid(GRID)
+            yield from (choice for choice in others if choice != spec.default)
 
         found = next(self._complete({}, default_first), None)
         if found is None:
@@ -410,59 +414,81 @@ _FORBIDDEN = _Forbidden()
 _Chosen: TypeAlias = "Mapping[str, Choice | _Forbidden]"
 
 
-def _count(nodes: Iterable[_Node], chosen: _Chosen, conditions: Sequence[_Condition]) -> int:
-    """Count the ways to complete ``chosen`` at and below ``nodes``.
+class _Counter:
+    """Counts the ways to complete partial architectures, each subproblem once."""
 
-    Groups of choices that have no label and no condition in common, however deep, are
-    independent of each other: their counts multiply.
-    """
-    undecided: list[_Node] = []
-    for node in _active(nodes, chosen):
-        if any(chosen.get(spec.label) is _FORBIDDEN for spec in node.specs):
-            return 0
-        if any(spec.label not in chosen for spec in node.specs):
-            undecided.append(node)
-    groups: list[tuple[set[str], list[_Node]]] = []
-    for node in undecided:
-        labels = _labels(node) - chosen.keys()
-        members = [node]
-        for group in [g for g in groups if g[0] & labels or _connected(g[0], labels, conditions)]:
-            groups.remove(group)
-            labels |= group[0]
-            members += group[1]
-        groups.append((labels, members))
-    return math.prod(_count_group(members, chosen, conditions) for _, members in groups)
+    def __init__(self, conditions: Sequence[_Condition]) -> None:
+        self.conditions = conditions
+        self.known: dict[object, int] = {}
 
+    def count(self, nodes: Iterable[_Node], chosen: _Chosen) -> int:
+        """Count the ways to complete ``chosen`` at and below ``nodes``.
 
-def _count_group(nodes: list[_Node], chosen: _Chosen, conditions: Sequence[_Condition]) -> int:
-    """Count for choices that depend on each other, by deciding what most of them share first."""
-    shared = Counter(label for node in nodes for label in _labels(node) - chosen.keys())
-    here = {s.label: s for node in nodes for s in node.specs if s.label not in chosen}
-    label = max(shared, key=lambda name: (shared[name], name in here))
-    if shared[label] == 1:  # nothing is shared, so something that is active
-        label = next(iter(here))
-    spec, branching = _spec_of(label, nodes)
-    constrained = any(label in condition.labels for condition in conditions)
-    if label not in here:
-        if constrained:  # it matters whether it is active: decide something that is
+        Groups of choices that have no label and no condition in common, however deep, are
+        independent of each other: their counts multiply.
+        """
+        undecided: list[_Node] = []
+        for node in _active(nodes, chosen):
+            if any(chosen.get(spec.label) is _FORBIDDEN for spec in node.specs):
+                return 0
+            if any(spec.label not in chosen for spec in node.specs):
+                undecided.append(node)
+        groups: list[tuple[set[str], list[_Node]]] = []
+        for node in undecided:
+            labels = _labels(node) - chosen.keys()
+            members = [node]
+            for group in [
+                g for g in groups if g[0] & labels or _connected(g[0], labels, self.conditions)
+            ]:
+                groups.remove(group)
+                labels |= group[0]
+                members += group[1]
+            groups.append((labels, members))
+        return math.prod(self.count_group(members, labels, chosen) for labels, members in groups)
+
+    def count_group(self, nodes: list[_Node], labels: set[str], chosen: _Chosen) -> int:
+        """Count for choices that depend on each other."""
+        matters = set().union(*map(_labels, nodes))
+        for condition in self.conditions:
+            if condition.labels & labels:
+                matters |= condition.labels
+        key = (
+            frozenset(map(id, nodes)),
+            frozenset((label, choice) for label, choice in chosen.items() if label in matters),
+        )
+        if key not in self.known:
+            self.known[key] = self.branch(nodes, chosen)
+        return self.known[key]
+
+    def branch(self, nodes: list[_Node], chosen: _Chosen) -> int:
+        """Decide what most of ``nodes`` share, and count for each choice of it."""
+        shared = Counter(label for node in nodes for label in _labels(node) - chosen.keys())
+        here = {s.label: s for node in nodes for s in node.specs if s.label not in chosen}
+        label = max(shared, key=lambda name: (shared[name], name in here))
+        if shared[label] == 1:  # nothing is shared, so something that is active
             label = next(iter(here))
-            spec, branching = _spec_of(label, nodes)
-            constrained = any(label in condition.labels for condition in conditions)
-        else:
-            without = _count(nodes, {**chosen, label: _FORBIDDEN}, conditions)
-            choices = [spec.default] if not branching else list(spec.choices())
-            each = [_count(nodes, {**chosen, label: c}, conditions) - without for c in choices]
-            return without + (sum(each) if branching else spec.size * each[0])
-    if not constrained and not branching:
-        return spec.size * _count(nodes, {**chosen, label: spec.default}, conditions)
-    total = 0
-    for choice in spec.choices():
-        further = {**chosen, label: choice}
-        decided = _decided(further)
-        asked = [c for c in conditions if label in c.labels and c.labels <= decided.keys()]
-        if all(condition.holds(decided) for condition in asked):
-            total += _count(nodes, further, conditions)
-    return total
+        spec, branching = _spec_of(label, nodes)
+        constrained = any(label in condition.labels for condition in self.conditions)
+        if label not in here:
+            if constrained:  # it matters whether it is active: decide something that is
+                label = next(iter(here))
+                spec, branching = _spec_of(label, nodes)
+                constrained = any(label in condition.labels for condition in self.conditions)
+            else:
+                without = self.count(nodes, {**chosen, label: _FORBIDDEN})
+                choices = [spec.default] if not branching else list(spec.choices())
+                each = [self.count(nodes, {**chosen, label: c}) - without for c in choices]
+                return without + (sum(each) if branching else spec.size * each[0])
+        if not constrained and not branching:
+            return spec.size * self.count(nodes, {**chosen, label: spec.default})
+        total = 0
+        for choice in spec.choices():
+            further = {**chosen, label: choice}
+            decided = _decided(further)
+            asked = [c for c in self.conditions if label in c.labels <= decided.keys()]
+            if all(condition.holds(decided) for condition in asked):
+                total += self.count(nodes, further)
+        return total
 
 
 def _connected(one: set[str], other: set[str], conditions: Sequence[_Condition]) -> bool:
