@@ -18,6 +18,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from itertools import islice
 from typing import TypeAlias, cast
 
@@ -32,6 +33,8 @@ from .supernet import BaseSuperNetModule
 
 MAX_LISTED = 4096
 """Choices are listed to draw one of them up to this number."""
+MAX_PLACES = 4
+"""Paths that a message shows for one label."""
 GRID = 65
 """Numbers of an interval that are tried where its default breaks a constraint."""
 TRIES = 200
@@ -65,6 +68,7 @@ class ModelSpace:
 
     Attributes:
         specs: label -> :class:`ParameterSpec`, in walk order.
+        paths: label -> where it is used: the paths of the modules that it decides about.
         constraints: conditions that every architecture keeps.
 
     Raises:
@@ -74,12 +78,14 @@ class ModelSpace:
     """
 
     specs: dict[str, ParameterSpec]
+    paths: dict[str, tuple[str, ...]]
     constraints: tuple[Value, ...]
 
     def __init__(self, root: nn.Module, constraints: Iterable[Value] = ()) -> None:
         self.specs = {}
         reader = _Reader(root, self.specs)
         self._nodes = reader.nodes([root])
+        self.paths = {label: tuple(places) for label, places in reader.used_at.items()}
         given = {repr(c): c for c in (*constraints_of(root), *constraints)}
         self.constraints = tuple(given.values())
         self._conditions = [_Condition(c, frozenset(c.specs)) for c in self.constraints]
@@ -274,21 +280,22 @@ class ModelSpace:
         normal: dict[str, Choice] = {}
         for label, value in chosen.items():
             if label not in self.specs:
-                wrong.append(f"{label!r} is not a choice of this model")
+                wrong.append(f"{label!r} is not a choice of this model{self._meant(label)}")
                 continue
             try:
                 normal[label] = self.specs[label].normalise(value)
             except ArchitectureError:
                 spec = self.specs[label]
-                wrong.append(
-                    f"{label!r}: {value!r} is none of {list(spec.candidates)}"
+                refused = (
+                    f"{value!r} is none of {list(spec.candidates)}"
                     if spec.interval is None
-                    else f"{label!r}: {value!r} is not {spec.offer}"
+                    else f"{value!r} is not {spec.offer}"
                 )
+                wrong.append(f"{label!r}: {refused}{self._where(label)}")
         if not wrong:
             missing = [s.label for s in self.active(normal) if s.label not in normal]
-            wrong += [f"{label!r} is not decided" for label in missing]
-            wrong += [f"it breaks the constraint {c.value!r}" for c in self._broken(normal)]
+            wrong += [f"{label!r} is not decided{self._where(label)}" for label in missing]
+            wrong += [self._how_broken(c, normal) for c in self._broken(normal)]
         if wrong:
             raise ArchitectureError(
                 "the architecture does not fit this model space:\n"
@@ -297,6 +304,31 @@ class ModelSpace:
                 "  fix: use an architecture that was exported from this model"
             )
         return self.reduce(normal)
+
+    def contains(self, chosen: Mapping[str, object]) -> bool:
+        """Say whether ``chosen`` is an architecture of this space, as :meth:`validate` does."""
+        try:
+            self.validate(chosen)
+        except ArchitectureError:
+            return False
+        return True
+
+    def _where(self, label: str) -> str:
+        """Say where a label is used, unless it is named after that place."""
+        places = [repr(path) for path in self.paths[label] if path != label]
+        if len(places) > MAX_PLACES:
+            places[MAX_PLACES:] = [f"{len(places) - MAX_PLACES} more"]
+        return f" (at {', '.join(places)})" if places else ""
+
+    def _meant(self, label: object) -> str:
+        near = get_close_matches(str(label), self.specs, n=1)
+        return f"; is {near[0]!r} meant?" if near else ""
+
+    def _how_broken(self, condition: _Condition, chosen: Mapping[str, Choice]) -> str:
+        taken = ", ".join(
+            f"{label}={chosen[label]!r}{self._where(label)}" for label in condition.value.specs
+        )
+        return f"it breaks the constraint {condition.value!r}: {taken}"
 
 
 @dataclass(frozen=True)
@@ -334,6 +366,7 @@ class _Reader:
     def __init__(self, root: nn.Module, specs: dict[str, ParameterSpec]) -> None:
         self.paths = {module: path for path, module in root.named_modules()}
         self.known: dict[nn.Module, _Node] = {}
+        self.used_at: dict[str, list[str]] = {}
         self.impossible: list[tuple[str, str, Mapping[str, Choice], str]] = []
         self.specs = specs
 
@@ -376,9 +409,11 @@ class _Reader:
             if known != spec:
                 raise LabelError(
                     f"the label {spec.label!r} names two different choices.\n"
-                    f"  one offers {known.offer}, the one at {path!r} offers {spec.offer}\n"
+                    f"  the one at {self.used_at[spec.label][0]!r} offers {known.offer}, "
+                    f"the one at {path!r} offers {spec.offer}\n"
                     "  fix: give the second one another label, or the same candidates"
                 )
+            self.used_at.setdefault(spec.label, []).append(path)
         conditional: set[nn.Module] = set()
         by_label = {spec.label: spec for spec in specs}
         for label, by_candidate in branches.items():

@@ -18,7 +18,7 @@ RANK = {
     "_records": 2, "decision": 2, "hooks": 2,
     "_discovery": 3, "supernet": 3,
     "_registry": 4, "traversal": 4, "model_space": 4,
-    "architecture": 5, "nn": 5,
+    "architecture": 5, "nn": 5, "importers": 6,
     "lightning": 6,
     "testing": 7, "cli": 8, "__main__": 9, "__init__": 9,
 }  # fmt: skip
