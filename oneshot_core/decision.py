@@ -53,7 +53,7 @@ class Decision(nn.Module, ABC):
         super().__init__()
         self.spec = spec
         self.rng = random.Random(0)
-        self._pinned: Choice | None = None
+        self._pinned: tuple[Choice] | None = None  # None is a candidate like others
 
     def extra_repr(self) -> str:
         """Show in printed models what is decided."""
@@ -63,7 +63,7 @@ class Decision(nn.Module, ABC):
         """Return the candidates of this forward pass: the pinned ones, else the mixture."""
         if self._pinned is None:
             return self.mixture()
-        return [Active(candidate) for candidate in self.spec.members(self._pinned)]
+        return [Active(candidate) for candidate in self.spec.members(self._pinned[0])]
 
     @abstractmethod
     def mixture(self) -> list[Active]:
@@ -91,7 +91,10 @@ class Decision(nn.Module, ABC):
         return not self.superposes
 
     def resample(self) -> Choice | None:
-        """Draw a choice for the next forward passes; None if this kind draws nothing."""
+        """Draw a choice for the next forward passes; None if this kind draws nothing.
+
+        Where None is a candidate, it is a draw of a kind that does not superpose.
+        """
         return None
 
     def adopt(self, choice: Choice) -> None:
@@ -99,13 +102,28 @@ class Decision(nn.Module, ABC):
         del choice
 
     def pin(self, choice: Choice | None) -> None:
-        """Compute exactly ``choice`` until unpinned with None, whatever the strategy says."""
-        self._pinned = None if choice is None else self.spec.normalise(choice)
+        """Compute exactly ``choice`` until :meth:`unpin`, whatever the strategy says.
+
+        None unpins, too, unless it is a candidate.
+        """
+        if choice is None and not self.spec.contains(None):
+            self._pinned = None
+        else:
+            self._pinned = (self.spec.normalise(choice),)
+
+    def unpin(self) -> None:
+        """Follow the strategy again."""
+        self._pinned = None
+
+    @property
+    def is_pinned(self) -> bool:
+        """Say whether a choice is pinned."""
+        return self._pinned is not None
 
     @property
     def pinned(self) -> Choice | None:
-        """The pinned choice, None if there is none."""
-        return self._pinned
+        """The pinned choice; None if there is none, or if it is that (:attr:`is_pinned`)."""
+        return None if self._pinned is None else self._pinned[0]
 
     def best(self) -> Choice:
         """Return the most probable choice. Deterministic: the first of equals wins."""

@@ -18,8 +18,9 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from itertools import islice
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from torch import nn
 
@@ -32,6 +33,10 @@ from .supernet import BaseSuperNetModule
 
 MAX_LISTED = 4096
 """Choices are listed to draw one of them up to this number."""
+MAX_PLACES = 4
+"""Paths that a message shows for one label."""
+GRID = 65
+"""Numbers of an interval that are tried where its default breaks a constraint."""
 TRIES = 200
 """Draws that may break a constraint before one is built that cannot."""
 
@@ -63,6 +68,7 @@ class ModelSpace:
 
     Attributes:
         specs: label -> :class:`ParameterSpec`, in walk order.
+        paths: label -> where it is used: the paths of the modules that it decides about.
         constraints: conditions that every architecture keeps.
 
     Raises:
@@ -72,12 +78,14 @@ class ModelSpace:
     """
 
     specs: dict[str, ParameterSpec]
+    paths: dict[str, tuple[str, ...]]
     constraints: tuple[Value, ...]
 
     def __init__(self, root: nn.Module, constraints: Iterable[Value] = ()) -> None:
         self.specs = {}
         reader = _Reader(root, self.specs)
         self._nodes = reader.nodes([root])
+        self.paths = {label: tuple(places) for label, places in reader.used_at.items()}
         given = {repr(c): c for c in (*constraints_of(root), *constraints)}
         self.constraints = tuple(given.values())
         self._conditions = [_Condition(c, frozenset(c.specs)) for c in self.constraints]
@@ -106,7 +114,9 @@ class ModelSpace:
 
         Exact, with constraints. ``math.inf`` where an interval is among the choices.
         """
-        return _count(self._nodes, {}, self._conditions)
+        if any(spec.interval is not None for spec in self.specs.values()):
+            return cast(int, math.inf)
+        return _Counter(self._conditions).count(self._nodes, {})
 
     def __len__(self) -> int:
         """Return :attr:`size`; Python refuses lengths from ``2**63`` on, ``size`` has no limit."""
@@ -217,13 +227,13 @@ class ModelSpace:
         """Return the architecture that the model runs before any search.
 
         Where that breaks a constraint, the first that keeps them all, defaults being tried
-        first, later choices changed before earlier ones.
+        first, later choices changed before earlier ones. Of intervals a grid is tried.
         """
 
         def default_first(spec: ParameterSpec) -> Iterator[Choice]:
             yield spec.default
-            if spec.interval is None:
-                yield from (choice for choice in spec.choices() if choice != spec.default)
+            others = spec.choices() if spec.interval is None else spec.interval.grid(GRID)
+            yield from (choice for choice in others if choice != spec.default)
 
         found = next(self._complete({}, default_first), None)
         if found is None:
@@ -270,21 +280,22 @@ class ModelSpace:
         normal: dict[str, Choice] = {}
         for label, value in chosen.items():
             if label not in self.specs:
-                wrong.append(f"{label!r} is not a choice of this model")
+                wrong.append(f"{label!r} is not a choice of this model{self._meant(label)}")
                 continue
             try:
                 normal[label] = self.specs[label].normalise(value)
             except ArchitectureError:
                 spec = self.specs[label]
-                wrong.append(
-                    f"{label!r}: {value!r} is none of {list(spec.candidates)}"
+                refused = (
+                    f"{value!r} is none of {list(spec.candidates)}"
                     if spec.interval is None
-                    else f"{label!r}: {value!r} is not {spec.offer}"
+                    else f"{value!r} is not {spec.offer}"
                 )
+                wrong.append(f"{label!r}: {refused}{self._where(label)}")
         if not wrong:
             missing = [s.label for s in self.active(normal) if s.label not in normal]
-            wrong += [f"{label!r} is not decided" for label in missing]
-            wrong += [f"it breaks the constraint {c.value!r}" for c in self._broken(normal)]
+            wrong += [f"{label!r} is not decided{self._where(label)}" for label in missing]
+            wrong += [self._how_broken(c, normal) for c in self._broken(normal)]
         if wrong:
             raise ArchitectureError(
                 "the architecture does not fit this model space:\n"
@@ -293,6 +304,31 @@ class ModelSpace:
                 "  fix: use an architecture that was exported from this model"
             )
         return self.reduce(normal)
+
+    def contains(self, chosen: Mapping[str, object]) -> bool:
+        """Say whether ``chosen`` is an architecture of this space, as :meth:`validate` does."""
+        try:
+            self.validate(chosen)
+        except ArchitectureError:
+            return False
+        return True
+
+    def _where(self, label: str) -> str:
+        """Say where a label is used, unless it is named after that place."""
+        places = [repr(path) for path in self.paths[label] if path != label]
+        if len(places) > MAX_PLACES:
+            places[MAX_PLACES:] = [f"{len(places) - MAX_PLACES} more"]
+        return f" (at {', '.join(places)})" if places else ""
+
+    def _meant(self, label: object) -> str:
+        near = get_close_matches(str(label), self.specs, n=1)
+        return f"; is {near[0]!r} meant?" if near else ""
+
+    def _how_broken(self, condition: _Condition, chosen: Mapping[str, Choice]) -> str:
+        taken = ", ".join(
+            f"{label}={chosen[label]!r}{self._where(label)}" for label in condition.value.specs
+        )
+        return f"it breaks the constraint {condition.value!r}: {taken}"
 
 
 @dataclass(frozen=True)
@@ -330,6 +366,7 @@ class _Reader:
     def __init__(self, root: nn.Module, specs: dict[str, ParameterSpec]) -> None:
         self.paths = {module: path for path, module in root.named_modules()}
         self.known: dict[nn.Module, _Node] = {}
+        self.used_at: dict[str, list[str]] = {}
         self.impossible: list[tuple[str, str, Mapping[str, Choice], str]] = []
         self.specs = specs
 
@@ -372,9 +409,11 @@ class _Reader:
             if known != spec:
                 raise LabelError(
                     f"the label {spec.label!r} names two different choices.\n"
-                    f"  one offers {known.offer}, the one at {path!r} offers {spec.offer}\n"
+                    f"  the one at {self.used_at[spec.label][0]!r} offers {known.offer}, "
+                    f"the one at {path!r} offers {spec.offer}\n"
                     "  fix: give the second one another label, or the same candidates"
                 )
+            self.used_at.setdefault(spec.label, []).append(path)
         conditional: set[nn.Module] = set()
         by_label = {spec.label: spec for spec in specs}
         for label, by_candidate in branches.items():
@@ -410,59 +449,81 @@ _FORBIDDEN = _Forbidden()
 _Chosen: TypeAlias = "Mapping[str, Choice | _Forbidden]"
 
 
-def _count(nodes: Iterable[_Node], chosen: _Chosen, conditions: Sequence[_Condition]) -> int:
-    """Count the ways to complete ``chosen`` at and below ``nodes``.
+class _Counter:
+    """Counts the ways to complete partial architectures, each subproblem once."""
 
-    Groups of choices that have no label and no condition in common, however deep, are
-    independent of each other: their counts multiply.
-    """
-    undecided: list[_Node] = []
-    for node in _active(nodes, chosen):
-        if any(chosen.get(spec.label) is _FORBIDDEN for spec in node.specs):
-            return 0
-        if any(spec.label not in chosen for spec in node.specs):
-            undecided.append(node)
-    groups: list[tuple[set[str], list[_Node]]] = []
-    for node in undecided:
-        labels = _labels(node) - chosen.keys()
-        members = [node]
-        for group in [g for g in groups if g[0] & labels or _connected(g[0], labels, conditions)]:
-            groups.remove(group)
-            labels |= group[0]
-            members += group[1]
-        groups.append((labels, members))
-    return math.prod(_count_group(members, chosen, conditions) for _, members in groups)
+    def __init__(self, conditions: Sequence[_Condition]) -> None:
+        self.conditions = conditions
+        self.known: dict[object, int] = {}
 
+    def count(self, nodes: Iterable[_Node], chosen: _Chosen) -> int:
+        """Count the ways to complete ``chosen`` at and below ``nodes``.
 
-def _count_group(nodes: list[_Node], chosen: _Chosen, conditions: Sequence[_Condition]) -> int:
-    """Count for choices that depend on each other, by deciding what most of them share first."""
-    shared = Counter(label for node in nodes for label in _labels(node) - chosen.keys())
-    here = {s.label: s for node in nodes for s in node.specs if s.label not in chosen}
-    label = max(shared, key=lambda name: (shared[name], name in here))
-    if shared[label] == 1:  # nothing is shared, so something that is active
-        label = next(iter(here))
-    spec, branching = _spec_of(label, nodes)
-    constrained = any(label in condition.labels for condition in conditions)
-    if label not in here:
-        if constrained:  # it matters whether it is active: decide something that is
+        Groups of choices that have no label and no condition in common, however deep, are
+        independent of each other: their counts multiply.
+        """
+        undecided: list[_Node] = []
+        for node in _active(nodes, chosen):
+            if any(chosen.get(spec.label) is _FORBIDDEN for spec in node.specs):
+                return 0
+            if any(spec.label not in chosen for spec in node.specs):
+                undecided.append(node)
+        groups: list[tuple[set[str], list[_Node]]] = []
+        for node in undecided:
+            labels = _labels(node) - chosen.keys()
+            members = [node]
+            for group in [
+                g for g in groups if g[0] & labels or _connected(g[0], labels, self.conditions)
+            ]:
+                groups.remove(group)
+                labels |= group[0]
+                members += group[1]
+            groups.append((labels, members))
+        return math.prod(self.count_group(members, labels, chosen) for labels, members in groups)
+
+    def count_group(self, nodes: list[_Node], labels: set[str], chosen: _Chosen) -> int:
+        """Count for choices that depend on each other."""
+        matters = set().union(*map(_labels, nodes))
+        for condition in self.conditions:
+            if condition.labels & labels:
+                matters |= condition.labels
+        key = (
+            frozenset(map(id, nodes)),
+            frozenset((label, choice) for label, choice in chosen.items() if label in matters),
+        )
+        if key not in self.known:
+            self.known[key] = self.branch(nodes, chosen)
+        return self.known[key]
+
+    def branch(self, nodes: list[_Node], chosen: _Chosen) -> int:
+        """Decide what most of ``nodes`` share, and count for each choice of it."""
+        shared = Counter(label for node in nodes for label in _labels(node) - chosen.keys())
+        here = {s.label: s for node in nodes for s in node.specs if s.label not in chosen}
+        label = max(shared, key=lambda name: (shared[name], name in here))
+        if shared[label] == 1:  # nothing is shared, so something that is active
             label = next(iter(here))
-            spec, branching = _spec_of(label, nodes)
-            constrained = any(label in condition.labels for condition in conditions)
-        else:
-            without = _count(nodes, {**chosen, label: _FORBIDDEN}, conditions)
-            choices = [spec.default] if not branching else list(spec.choices())
-            each = [_count(nodes, {**chosen, label: c}, conditions) - without for c in choices]
-            return without + (sum(each) if branching else spec.size * each[0])
-    if not constrained and not branching:
-        return spec.size * _count(nodes, {**chosen, label: spec.default}, conditions)
-    total = 0
-    for choice in spec.choices():
-        further = {**chosen, label: choice}
-        decided = _decided(further)
-        asked = [c for c in conditions if label in c.labels and c.labels <= decided.keys()]
-        if all(condition.holds(decided) for condition in asked):
-            total += _count(nodes, further, conditions)
-    return total
+        spec, branching = _spec_of(label, nodes)
+        constrained = any(label in condition.labels for condition in self.conditions)
+        if label not in here:
+            if constrained:  # it matters whether it is active: decide something that is
+                label = next(iter(here))
+                spec, branching = _spec_of(label, nodes)
+                constrained = any(label in condition.labels for condition in self.conditions)
+            else:
+                without = self.count(nodes, {**chosen, label: _FORBIDDEN})
+                choices = [spec.default] if not branching else list(spec.choices())
+                each = [self.count(nodes, {**chosen, label: c}) - without for c in choices]
+                return without + (sum(each) if branching else spec.size * each[0])
+        if not constrained and not branching:
+            return spec.size * self.count(nodes, {**chosen, label: spec.default})
+        total = 0
+        for choice in spec.choices():
+            further = {**chosen, label: choice}
+            decided = _decided(further)
+            asked = [c for c in self.conditions if label in c.labels <= decided.keys()]
+            if all(condition.holds(decided) for condition in asked):
+                total += self.count(nodes, further)
+        return total
 
 
 def _connected(one: set[str], other: set[str], conditions: Sequence[_Condition]) -> bool:

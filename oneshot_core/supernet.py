@@ -81,12 +81,13 @@ class BaseSuperNetModule(nn.Module, ABC):
         drawn: dict[str, Choice] = {}
         for decision in self.decisions:
             label = decision.spec.label
-            known = memo.get(label, drawn.get(label))
+            known = next((m for m in (memo, drawn) if label in m), None)
             if known is not None:
-                decision.adopt(known)
+                decision.adopt(known[label])
                 continue
             choice = decision.resample()
-            if choice is not None:
+            none_is_drawn = not decision.superposes and decision.spec.contains(None)
+            if choice is not None or none_is_drawn:
                 drawn[label] = choice
         return drawn
 

@@ -19,6 +19,7 @@ from torch import nn
 
 from .errors import MutationError, UnsupportedModuleError
 from .hooks import Memo, MutationHook, Options, run_hooks
+from .space.constraint import pass_on_constraints
 from .space.mutable import MutableModule
 from .supernet import BaseSuperNetModule
 
@@ -185,7 +186,9 @@ class _Walk:
                 error.add_note(f"raised by a mutation hook at {path!r}")
             raise
         if new is not child:
-            if not isinstance(new, BaseSuperNetModule):
+            if isinstance(new, BaseSuperNetModule):
+                pass_on_constraints(child, new)
+            else:
                 self.plain.append(f"{path!r} ({type(child).__name__} -> {type(new).__name__})")
             if self.on_replace is not None:
                 self.on_replace(path, child, new)

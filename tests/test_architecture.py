@@ -190,6 +190,33 @@ def test_copies_pickles_and_files_are_equal_and_remember_the_space(
     assert b.validate(small_space()) == a
 
 
+SCALARS = st.one_of(
+    st.text(max_size=5),
+    st.integers(),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.booleans(),
+    st.none(),
+)
+VALUES = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)
+
+
+@settings(max_examples=150, deadline=None)
+@given(choices=st.dictionaries(st.text(min_size=1, max_size=8), VALUES, max_size=5))
+def test_every_kind_of_choice_survives_json_with_its_type(
+    choices: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Names, whole and other numbers, truth values, None, and tuples of them."""
+
+    def typed(value: Any) -> Any:
+        return tuple(map(typed, value)) if isinstance(value, tuple) else (type(value), value)
+
+    architecture = Architecture(choices)
+    again = Architecture.load(architecture.save(tmp_path_factory.mktemp("a") / "a.json"))
+    assert {k: typed(v) for k, v in again.items()} == {k: typed(v) for k, v in choices.items()}
+    assert list(again) == list(choices)
+    assert hash(again) == hash(architecture)
+
+
 def test_the_file_is_readable_json(tmp_path: Path) -> None:
     path = Architecture({"op": "a", "inputs": (0, 2)}, small_space()).save(tmp_path / "a.json")
     data = json.loads(path.read_text(encoding="utf-8"))

@@ -305,3 +305,15 @@ def test_a_copied_table_draws_on_its_own_from_one_shared_generator(clone: object
     expected = draws(copied)
     table.reseed(3)
     assert draws(table) == expected
+
+
+def test_none_is_pinned_like_any_candidate() -> None:
+    """It was taken for "not pinned", so that the strategy went on to decide."""
+    decision = Given(ParameterSpec("eps", (1e-5, None)))
+    assert not decision.is_pinned
+    decision.pin(None)
+    assert decision.is_pinned
+    assert decision.active() == [Active(None)]
+    decision.unpin()
+    assert not decision.is_pinned
+    assert len(decision.active()) == 2

@@ -19,7 +19,7 @@ RANK = {
     "_settings": 3, "supernet": 3,
     "_discovery": 4, "traversal": 4, "model_space": 4,
     "_registry": 5, "architecture": 5,
-    "nn": 6,
+    "nn": 6, "importers": 6,
     "lightning": 7,
     "testing": 8, "cli": 9, "__main__": 10, "__init__": 10,
 }  # fmt: skip

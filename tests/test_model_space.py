@@ -256,6 +256,35 @@ def test_validation_lists_everything_that_is_wrong() -> None:
     assert "'outer': 'wide' is none of ['deep', 'flat']" in message
     assert "'depth': True is none of [0, 1, 2]" in message
     assert "'width' is not a choice of this model" in message
+    assert "'depth': True is none of [0, 1, 2] (at '1')" in message
+
+
+def test_messages_name_the_modules_that_a_label_decides_about() -> None:
+    shared = layers(3, "op")
+    root = nn.Sequential(shared, nn.Sequential(layers(3, "op"), layers(2)), shared, layers(2, "3"))
+    space = ModelSpace(root)
+    assert space.paths == {"op": ("0", "1.0"), "x": ("1.1",), "3": ("3",)}
+    with pytest.raises(ArchitectureError) as caught:
+        space.validate({"op": "7", "x": "0", "3": "9", "ops": "1"})
+    message = str(caught.value)
+    assert "'op': '7' is none of ['0', '1', '2'] (at '0', '1.0')" in message
+    assert "'3': '9' is none of ['0', '1']\n" in message, "it is named after its place"
+    assert "'ops' is not a choice of this model; is 'op' meant?" in message
+    with pytest.raises(ArchitectureError, match=r"'x' is not decided \(at '1\.1'\)"):
+        space.validate({"op": "0", "3": "0"})
+
+
+def test_many_places_of_a_label_are_not_all_listed() -> None:
+    space = ModelSpace(nn.Sequential(*(layers(2) for _ in range(9))))
+    with pytest.raises(ArchitectureError, match=r"\(at '0', '1', '2', '3', 5 more\)"):
+        space.validate({})
+
+
+def test_containing_is_validating_without_the_message() -> None:
+    space = ModelSpace(nested())
+    assert space.contains({"outer": ["flat"], "depth": 0, "inputs": [2, 0]})
+    assert not space.contains({"outer": "flat", "depth": 0})
+    assert not space.contains({})
 
 
 def test_validation_lists_every_active_choice_that_is_missing() -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.space import Choice, ParameterSpec
 from oneshot_core.supernet import BaseSuperNetModule, supernet_modules
+from oneshot_core.testing.decisions import Drawn
 
 
 class Learned(Decision):
@@ -111,6 +112,18 @@ def test_a_growing_memo_makes_equal_labels_draw_once(table: DecisionTable) -> No
 def test_a_strategy_that_draws_nothing_resamples_to_nothing() -> None:
     table = DecisionTable(Silent)
     assert Block(decide(table, "x")).resample({}) == {}
+
+
+def test_none_is_drawn_and_followed_like_any_candidate() -> None:
+    """It was taken for "nothing was drawn", so that equal labels drew apart."""
+    table = DecisionTable(Drawn)
+    spec = ParameterSpec("eps", (None, 1e-5))
+    block = Block(table.decide(spec, path="here"))
+    draws = [block.resample({}) for _ in range(20)]
+    assert {"eps": None} in draws
+    table["eps"].adopt(1e-5)
+    assert block.resample({"eps": None}) == {}
+    assert table["eps"].active() == [Active(None)]
 
 
 def test_export_is_the_best_choice_for_what_the_memo_does_not_know(table: DecisionTable) -> None:

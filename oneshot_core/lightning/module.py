@@ -405,14 +405,18 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             architecture if isinstance(architecture, Architecture) else Architecture(architecture)
         )
         chosen = known.validate(self.space)
-        before = [(decision, decision.pinned) for decision in self.decisions]
+        before = [(d, d.is_pinned, d.pinned) for d in self.decisions]
         try:
-            for decision, _ in before:
-                decision.pin(chosen.get(decision.spec.label))
+            for decision, _, _ in before:
+                decision.unpin()
+                if decision.spec.label in chosen:
+                    decision.pin(chosen[decision.spec.label])
             yield self
         finally:
-            for decision, pinned in before:
-                decision.pin(pinned)
+            for decision, was_pinned, pinned in before:
+                decision.unpin()
+                if was_pinned:
+                    decision.pin(pinned)
 
     # --- one batch ----------------------------------------------------------------------------
 

@@ -42,15 +42,23 @@ def constrain(module: nn.Module, *conditions: Value) -> None:
                 "  expected: a condition between choices, such as w2 >= w1\n"
                 "  fix: compare values of oneshot.choice"
             )
-    known = module.__dict__.get(ATTRIBUTE)
-    before = known.conditions if isinstance(known, Constraints) else ()
     # Not setattr: a frozen or slotted user class may have an opinion on unknown names.
-    module.__dict__[ATTRIBUTE] = Constraints((*before, *conditions))
+    module.__dict__[ATTRIBUTE] = Constraints((*_attached_to(module), *conditions))
 
 
 def constraints_of(root: nn.Module) -> Iterator[Value]:
     """Yield the conditions attached to ``root`` and the modules in it."""
     for module in root.modules():
-        attached = module.__dict__.get(ATTRIBUTE)
-        if isinstance(attached, Constraints):
-            yield from attached.conditions
+        yield from _attached_to(module)
+
+
+def pass_on_constraints(replaced: nn.Module, replacement: nn.Module) -> None:
+    """Attach to ``replacement`` what was attached to the module in whose place it stands."""
+    conditions = _attached_to(replaced)
+    if conditions:
+        replacement.__dict__[ATTRIBUTE] = Constraints(conditions)
+
+
+def _attached_to(module: nn.Module) -> tuple[Value, ...]:
+    attached = module.__dict__.get(ATTRIBUTE)
+    return attached.conditions if isinstance(attached, Constraints) else ()

@@ -53,6 +53,16 @@ class Interval:
             drawn = self.low + u * (self.high - self.low)
         return min(max(drawn, self.low), self.high)  # rounding may lead outside
 
+    def grid(self, n: int) -> Iterator[float]:
+        """Yield ``n`` numbers, at least 2, evenly spread from end to end (as draws are)."""
+        for index in range(n):
+            share = index / (n - 1)
+            if self.log:
+                number = self.low * (self.high / self.low) ** share
+            else:
+                number = self.low + share * (self.high - self.low)
+            yield min(max(number, self.low), self.high)
+
 
 @dataclass(frozen=True, slots=True)
 class ParameterSpec:

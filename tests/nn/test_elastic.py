@@ -289,6 +289,22 @@ def _compare_gradients(model: Any, table: DecisionTable, values: Any, inputs: An
         torch.testing.assert_close(gradient, numeric / 2e-5, rtol=1e-5, atol=1e-6)
 
 
+def test_none_is_an_argument_like_any_other() -> None:
+    """Pinned, drawn and frozen; the plain layer then takes its own default."""
+
+    def make() -> nn.Module:
+        return onn.RMSNorm(3, eps=choice([1e-1, None], label="eps"))
+
+    model, table = supernet(make, Drawn)
+    values = x(4, 3)()[0]
+    outputs = []
+    for chosen in ModelSpace(model).architectures():
+        pinned(table, chosen)
+        outputs.append(model(values))
+        assert torch.equal(outputs[-1], freeze(model, chosen)(values))
+    assert not torch.equal(*outputs)
+
+
 def test_what_gives_outputs_of_other_sizes_is_refused_before_training() -> None:
     for layer in (
         lambda: onn.Conv2d(3, 4, 3, stride=choice([1, 2], label="s")),

@@ -95,12 +95,14 @@ class Mutated:
     def at(self, architecture: Mapping[str, Choice]) -> Iterator[None]:
         """Let the model compute an architecture."""
         for decision in self.decisions:
-            decision.pin(architecture.get(decision.spec.label))
+            decision.unpin()
+            if decision.spec.label in architecture:
+                decision.pin(architecture[decision.spec.label])
         try:
             yield
         finally:
             for decision in self.decisions:
-                decision.pin(None)
+                decision.unpin()
 
     def selected(self, architecture: Mapping[str, Choice]) -> nn.Module:
         """Return what the supernet module says it computes, sharing its parts."""
