@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -145,7 +145,7 @@ class ControlledDecision(UniformDecision):
             [float(c in self.spec.members(choice)) for c in self.spec.candidates]
             for choice in self.spec.choices()
         ]
-        return cast(Tensor, known @ known.new_tensor(takes))
+        return known @ known.new_tensor(takes)
 
 
 class Enas(BaseOneShotLightningModule):
