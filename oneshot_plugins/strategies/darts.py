@@ -36,6 +36,7 @@ class SoftmaxDecision(Decision):
         perturbation: how far :meth:`perturb` moves a weight at most.
         auxiliary_skip: how much the candidates of :attr:`skip` count beside their own weights.
         skip: names of the candidates that pass their input on.
+        removed: a candidate that takes no part; the others keep their weights.
     """
 
     def __init__(self, spec: ParameterSpec, *, seed: int = 0) -> None:
@@ -43,6 +44,7 @@ class SoftmaxDecision(Decision):
         self.perturbation = 0.0
         self.auxiliary_skip = 0.0
         self.skip: tuple[Candidate, ...] = ()
+        self.removed: Candidate | None = None
         self._moved: list[float] | None = None
         # A generator of its own: neither the user's draws nor the order of the walk matter.
         key = hashlib.sha256(f"{seed}/{spec.label}".encode()).digest()
@@ -57,7 +59,8 @@ class SoftmaxDecision(Decision):
         if self.spec.size == 1:  # nothing to weight: compute it as it is
             return [Active(candidate) for candidate in self.spec.members(self.spec.default)]
         weights = self._weights().unbind()
-        return [Active(c, w) for c, w in zip(self.spec.candidates, weights, strict=True)]
+        pairs = zip(self.spec.candidates, weights, strict=True)
+        return [Active(c, w) for c, w in pairs if self.removed is None or c != self.removed]
 
     def perturb(self, on: bool = True) -> None:
         """Move each weight by a draw from ``U(-ε, ε)``, ``ε`` the perturbation, until switched off.

@@ -63,6 +63,11 @@ def oneshot_components() -> list[Component]:
             "shrinking:ProgressiveShrinking",
             "the largest network first, smaller choices phase by phase (Once-for-All)",
         ),
+        _strategy(
+            "enas",
+            "enas:Enas",
+            "paths drawn by a recurrent controller that is rewarded for good ones (ENAS)",
+        ),
     ]
 
 
