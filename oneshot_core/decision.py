@@ -174,7 +174,7 @@ class Decision(nn.Module, ABC):
         return scored[:k]
 
     def draw_uniform(self) -> Choice:
-        """Draw one of all choices, each equally probable, from :attr:`rng`."""
+        """Draw a choice from :attr:`rng`: by the prior if there is one, else all equally often."""
         return self.spec.draw(self.rng)
 
 

@@ -1,15 +1,14 @@
 """The bugs of the reference system, one by one: what it should have done, we do.
 
 Numbers are those of the 43 bugs found in ``nni.nas.oneshot`` (2.10.1 and 3.0). Here are those
-that concern walking, hooks, choices, decisions, supernet modules, freezing and merging
-optimizers: 1, 4, 6, 8-10, 12-18, 28, 32, 33, 35-40, 42, 43.
+that concern walking, hooks, choices, decisions, supernet modules, layers with choices, freezing
+and merging optimizers: 1, 4, 6, 8-18, 28, 32-40, 42, 43; and what section 2.5 says of freezing.
 
 Left out, because there is nothing to test at this level:
 
 - 2, 3, 5, 7, 26, 27: arguments of strategies and their schedules; tests of the strategies.
 - 19-25, 29-31, 41: the training loop, checkpoints, several processes, Lightning's versions;
   tests of ``oneshot_core.lightning`` and the integration tests.
-- 11, 34: super-kernels and layer norm as parametrised operations, which do not exist here yet.
 
 Others test some of these more thoroughly; here each has one test, so that none is forgotten.
 """
@@ -33,15 +32,18 @@ from torch import Tensor, nn
 from torch.optim import LBFGS, SGD
 from torch.optim.lr_scheduler import ReduceLROnPlateau, StepLR
 
+from oneshot_core import nn as onn
 from oneshot_core.architecture import freeze
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import ArchitectureError
 from oneshot_core.hooks import no_default_hook
 from oneshot_core.model_space import ModelSpace
 from oneshot_core.optimizers import merge_optimizers
-from oneshot_core.space import Choice, InputChoice, LayerChoice, ParameterSpec, Repeat
+from oneshot_core.space import Choice, InputChoice, LayerChoice, ParameterSpec, Repeat, choice
 from oneshot_core.supernet import BaseSuperNetModule
 from oneshot_core.traversal import traverse_and_mutate_submodules
+from oneshot_plugins.strategies.uniform import UniformDecision
+from oneshot_plugins.supernets.elastic import ElasticLayer
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
 
 
@@ -81,7 +83,8 @@ class Sampled(Softmax):
 def search(root: nn.Module, decision: type[Decision] = Softmax) -> DecisionTable:
     """Mutate ``root`` in place; return its decisions."""
     table = DecisionTable(decision)
-    hooks = [MixedLayer.mutate, MixedInput.mutate, MixedRepeat.mutate, no_default_hook]
+    classes = (MixedLayer, MixedInput, MixedRepeat, ElasticLayer)
+    hooks = [*(cls.mutate for cls in classes), no_default_hook]
     traverse_and_mutate_submodules(root, hooks, {"decisions": table})
     return table
 
@@ -135,9 +138,14 @@ def test_reduction_and_scale_survive_freezing() -> None:
         assert freeze(model, {"x": (0, 2)})(ones).item() == value
 
 
-def test_prior_weights_are_refused_rather_than_ignored() -> None:
-    """B9: ``LayerChoice(weights=...)`` was accepted and dropped."""
-    with pytest.raises(TypeError, match="weights"):
+def test_a_prior_is_drawn_by() -> None:
+    """B9: ``LayerChoice(weights=[0.99, 0.01])`` was accepted, and sampled 52 to 48."""
+    model = nn.Sequential(LayerChoice([nn.ReLU(), nn.Tanh()], prior=[0.99, 0.01], label="x"))
+    table = DecisionTable(UniformDecision)
+    traverse_and_mutate_submodules(model, [MixedLayer.mutate], {"decisions": table})
+    drawn = [model[0].resample({})["x"] for _ in range(2000)]
+    assert drawn.count("0") / 2000 == pytest.approx(0.99, abs=0.01)
+    with pytest.raises(TypeError, match="weights"):  # their word is refused, not ignored
         LayerChoice([nn.ReLU(), nn.Tanh()], weights=[0.99, 0.01])  # type: ignore[call-arg]
 
 
@@ -150,6 +158,35 @@ def test_depth_zero_takes_part(decision: type[Decision]) -> None:
     table["d"].pin(0)
     assert model(torch.ones(1)).item() == 1
     assert freeze(model, {"d": 0})(torch.ones(1)).item() == 1
+
+
+def test_tuple_kernels_lie_in_the_middle_of_a_kernel_that_holds_all() -> None:
+    """B11: of {(1, 7), (7, 1)} a 7x1 kernel was built, (1, 7) was cut to 1x1, freezing failed."""
+    kernel = choice([(1, 7), (7, 1)], label="kernel")
+    padding = (kernel[0] // 2, kernel[1] // 2)
+    model = nn.Sequential(onn.Conv2d(2, 3, kernel, padding=padding))
+    before = model[0].weight.detach().clone()
+    assert before.shape == (3, 2, 7, 7)
+    table = search(model, Sampled)
+    x = torch.randn(1, 2, 8, 8)
+    for taken, part in {(1, 7): before[:, :, 3:4], (7, 1): before[..., 3:4]}.items():
+        table["kernel"].pin(taken)
+        frozen = freeze(model, {"kernel": taken})
+        assert torch.equal(frozen[0].weight, part)
+        assert torch.equal(frozen(x), model(x))
+        assert model(x).shape == (1, 3, 8, 8)
+
+
+def test_a_layer_without_values_is_the_plain_layer_and_keeps_its_weights() -> None:
+    """B12: every ``Mutable*`` layer became a mixed operation, and was initialised anew."""
+    model = nn.Sequential(onn.Linear(2, 2), onn.Linear(2, choice([1, 2], label="w")))
+    before = {key: (value.data_ptr(), value.clone()) for key, value in model.state_dict().items()}
+    assert type(model[0]) is nn.Linear
+    search(model)
+    assert type(model[0]) is nn.Linear
+    after = model.state_dict()
+    assert {k: v.data_ptr() for k, v in after.items()} == {k: p for k, (p, _) in before.items()}
+    assert all(torch.equal(after[key], value) for key, (_, value) in before.items())
 
 
 def test_mutation_keeps_the_weights() -> None:
@@ -306,10 +343,71 @@ def test_layers_without_some_of_their_parameters_run_and_freeze(
     assert torch.equal(frozen(x), model.eval()(x))
 
 
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(lambda w: onn.Linear(2, w, bias=False), id="linear-without-bias"),
+        pytest.param(
+            lambda w: nn.Sequential(
+                nn.Unflatten(1, (2, 1)), onn.Conv1d(2, w, 1, bias=False), onn.BatchNorm1d(w)
+            ),
+            id="convolution-without-bias-and-norm",
+        ),
+        pytest.param(
+            lambda w: nn.Sequential(onn.Linear(2, w), onn.BatchNorm1d(w, affine=False)),
+            id="batch-norm-without-weights",
+        ),
+        pytest.param(
+            lambda w: nn.Sequential(
+                onn.Linear(2, w), onn.BatchNorm1d(w, track_running_stats=False)
+            ),
+            id="batch-norm-without-statistics",
+        ),
+        pytest.param(
+            lambda w: nn.Sequential(onn.Linear(2, w), onn.LayerNorm(w, elementwise_affine=False)),
+            id="layer-norm-without-weights",
+        ),
+        pytest.param(lambda w: onn.Linear(2, w, bias=choice([True, False], label="b")), id="maybe"),
+    ],
+)
+def test_layers_with_choices_and_without_some_parameters_run_and_freeze(
+    make: Callable[[Any], nn.Module],
+) -> None:
+    """B32, B33: None was put into the state dict, and cutting None failed in forward."""
+    model = nn.Sequential(make(choice([2, 4], label="w")))
+    table = search(model)
+    x = torch.randn(4, 2)
+    model(x)
+    for architecture in ModelSpace(model).architectures():
+        for label, taken in architecture.items():
+            table[label].pin(taken)
+        frozen = freeze(model, architecture).eval()
+        assert torch.equal(frozen(x), model.eval()(x))
+
+
+@pytest.mark.parametrize("decision", [Softmax, Sampled])
+def test_the_eps_of_a_layer_norm_may_be_chosen(decision: type[Decision]) -> None:
+    """B34: documented as supported, rejected by the constructor."""
+    model = nn.Sequential(onn.LayerNorm(3, eps=choice([1e-5, 1.0], label="eps")))
+    table = search(model, decision)
+    x = torch.randn(2, 3)
+    outputs = []
+    for eps in (1e-5, 1.0):
+        table["eps"].pin(eps)
+        outputs.append(model(x))
+        torch.testing.assert_close(outputs[-1], nn.functional.layer_norm(x, (3,), eps=eps))
+    table["eps"].unpin()
+    if decision is Softmax:
+        torch.testing.assert_close(model(x), (outputs[0] + outputs[1]) / 2)
+
+
 def test_labels_may_hold_dots() -> None:
     """B35: they crashed as keys of a ``ParameterDict``."""
-    table = search(nn.Sequential(layers("stage.1.op"), nn.Sequential(layers(None))))
-    assert table.labels == ("stage.1.op", "1.0")
+    width = choice([1, 2], label="stage.1.width")
+    model = nn.Sequential(layers("stage.1.op"), nn.Sequential(layers(None)), onn.Linear(2, width))
+    table = search(model)
+    assert table.labels == ("stage.1.op", "1.0", "stage.1.width")
+    assert freeze(model, {"stage.1.op": "0", "1.0": "1", "stage.1.width": 1})
     search_again = DecisionTable(Softmax)
     for decision in table:
         search_again.decide(decision.spec, path="")
@@ -329,9 +427,11 @@ def test_any_subset_of_inputs_may_be_chosen(decision: type[Decision]) -> None:
 
 def test_a_frozen_network_is_plain_torch() -> None:
     """B37: frozen operations were the framework's own classes."""
-    model = nn.Sequential(layers("a"), Repeat(nn.Linear(2, 2), (1, 2), label="d"))
+    last = onn.Linear(2, choice([1, 2], label="w"))
+    model = nn.Sequential(layers("a"), Repeat(nn.Linear(2, 2), (1, 2), label="d"), last)
     search(model)
-    frozen = freeze(model, {"a": "0", "d": 2})
+    frozen = freeze(model, {"a": "0", "d": 2, "w": 1})
+    assert type(frozen[2]) is nn.Linear
     assert {type(module).__module__.split(".")[0] for module in frozen.modules()} == {"torch"}
 
 

@@ -36,7 +36,7 @@ PHASES = ("user", "plugin", "strategy", "core")
 
 DESCRIPTION = """Show what plugins offer and whether it can be used. Reads the metadata of installed
 packages, the environment variables ONESHOT_*, and the nearest pyproject.toml; imports the plugins'
-manifests, but neither torch nor a component, unless said otherwise. Writes nothing, but for `new`."""
+manifests, but neither torch nor a component, unless said otherwise. Only `new` writes anything."""
 
 
 def lenient_registry() -> Registry:

@@ -29,11 +29,12 @@ class InputChoice(Mutable):
         reduction: ``"sum"``, ``"mean"`` over the chosen, ``"concat"`` along ``dim``, or
             ``"none"``, which returns the chosen as a list.
         dim: dimension of the concatenation.
+        prior: how often each is drawn, as of :class:`LayerChoice`; only with ``n_chosen=1``.
         label: see :class:`Mutable`.
 
     Raises:
-        SpaceError: a number is out of range, the reduction is unknown, or ``"concat"`` is
-            combined with a subset of unknown size.
+        SpaceError: a number is out of range, the reduction is unknown, ``"concat"`` is
+            combined with a subset of unknown size, or the prior does not fit.
 
     Source: ``nni.nas.nn.pytorch.InputChoice``.
     """
@@ -45,6 +46,7 @@ class InputChoice(Mutable):
         *,
         reduction: Reduction = "sum",
         dim: int = 1,
+        prior: Sequence[float] | None = None,
         label: str | None = None,
     ) -> None:
         super().__init__(label)
@@ -64,10 +66,12 @@ class InputChoice(Mutable):
         self.n_chosen = n_chosen
         self.reduction: Reduction = reduction
         self.dim = dim
+        self.prior = None if prior is None else tuple(prior)
         self.spec(label or "InputChoice")  # refuses wrong numbers now, not at the walk
 
     def spec(self, label: str) -> ParameterSpec:
-        return ParameterSpec(label, tuple(range(self.n_candidates)), self.n_chosen)
+        candidates = tuple(range(self.n_candidates))
+        return ParameterSpec(label, candidates, self.n_chosen, prior=self.prior)
 
     def select(self, choice: Choice) -> nn.Module:
         return _selector(_indices(self.spec("input").members(choice)), self.reduction, self.dim)

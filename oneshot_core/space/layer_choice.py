@@ -21,11 +21,13 @@ class LayerChoice(Mutable):
     Args:
         candidates: name -> layer, or layers, which are then named ``"0"``, ``"1"``, ...
             All must accept the same inputs and return the same shapes.
+        prior: how often each is drawn, in any unit, where a strategy has no preference of its
+            own; a strategy that learns starts from it. None for equally often.
         label: see :class:`Mutable`.
 
     Raises:
-        SpaceError: there are no candidates, one is not a module, or a name cannot be a
-            submodule's name.
+        SpaceError: there are no candidates, one is not a module, a name cannot be a submodule's
+            name, or the prior does not fit.
 
     Source: ``nni.nas.nn.pytorch.LayerChoice``.
     """
@@ -34,6 +36,7 @@ class LayerChoice(Mutable):
         self,
         candidates: Mapping[str, nn.Module] | Sequence[nn.Module],
         *,
+        prior: Sequence[float] | None = None,
         label: str | None = None,
     ) -> None:
         super().__init__(label)
@@ -60,6 +63,8 @@ class LayerChoice(Mutable):
                     "  expected: a non-empty name without dots that no ModuleDict method has\n"
                     "  fix: rename the candidate"
                 ) from None
+        self.prior = None if prior is None else tuple(prior)
+        self.spec(label or "LayerChoice")  # refuses a wrong prior now, not at the walk
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -76,7 +81,7 @@ class LayerChoice(Mutable):
         return iter(self.candidates)
 
     def spec(self, label: str) -> ParameterSpec:
-        return ParameterSpec(label, self.names)
+        return ParameterSpec(label, self.names, prior=self.prior)
 
     def select(self, choice: Choice) -> nn.Module:
         return self.candidates[str(choice)]

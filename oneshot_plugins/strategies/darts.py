@@ -32,7 +32,9 @@ class SoftmaxDecision(Decision):
         seed: of the initial values, together with the label.
 
     Attributes:
-        alpha: the architecture parameters, shape ``(n_candidates,)``, drawn from N(0, 1e-3²).
+        alpha: the architecture parameters, shape ``(n_candidates,)``, drawn from N(0, 1e-3²);
+            around the logarithm of the prior where there is one. A prior of 0 counts as 1e-6 of
+            the whole: what has no weight at all would learn nothing.
         perturbation: how far :meth:`perturb` moves a weight at most.
         auxiliary_skip: how much the candidates of :attr:`skip` count beside their own weights.
         skip: names of the candidates that pass their input on.
@@ -49,7 +51,8 @@ class SoftmaxDecision(Decision):
         # A generator of its own: neither the user's draws nor the order of the walk matter.
         key = hashlib.sha256(f"{seed}/{spec.label}".encode()).digest()
         generator = torch.Generator().manual_seed(int.from_bytes(key[:8], "big") >> 1)
-        self.alpha = nn.Parameter(1e-3 * torch.randn(len(spec.candidates), generator=generator))
+        noise = 1e-3 * torch.randn(len(spec.candidates), generator=generator)
+        self.alpha = nn.Parameter(noise + _log_prior(spec))
 
     @property
     def superposes(self) -> bool:
@@ -92,6 +95,13 @@ class SoftmaxDecision(Decision):
         if self.spec.n_chosen is None:
             return self.alpha.sigmoid()
         return self.spec.n_chosen * self.alpha.softmax(0)
+
+
+def _log_prior(spec: ParameterSpec) -> Tensor:
+    if spec.prior is None:
+        return torch.zeros(len(spec.candidates))
+    prior = torch.tensor(spec.prior)
+    return (prior / prior.sum()).clamp_min(1e-6).log()
 
 
 class Darts(Differentiable):

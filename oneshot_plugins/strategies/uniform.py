@@ -23,7 +23,7 @@ from oneshot_core.space import Choice
 
 
 class UniformDecision(Decision):
-    """Draw every choice with equal probability."""
+    """Draw every choice with equal probability, or by the prior it was given."""
 
     def __init__(self, spec: ParameterSpec) -> None:
         super().__init__(spec)
@@ -34,6 +34,9 @@ class UniformDecision(Decision):
 
     def probabilities(self) -> Tensor:
         n = len(self.spec.candidates)
+        if self.spec.prior is not None:
+            prior = torch.tensor(self.spec.prior)
+            return prior / prior.sum()
         if self.spec.n_chosen is None:  # a candidate is in half of all subsets, the empty one too
             return torch.full((n,), 2 ** (n - 1) / self.spec.size)
         return torch.full((n,), self.spec.n_chosen / n)

@@ -262,3 +262,60 @@ def test_an_unknown_strategy_is_named_with_close_matches() -> None:
 def test_a_class_that_is_no_strategy_is_refused() -> None:
     with pytest.raises(StrategyError, match="BaseOneShotLightningModule"):
         oneshot.search(Model(), nn.Linear)  # type: ignore[arg-type]
+
+
+def with_priors() -> nn.Module:
+    return nn.ModuleList(
+        [
+            oneshot.LayerChoice({"a": nn.ReLU(), "b": nn.Tanh()}, prior=[3, 1], label="layer"),
+            oneshot.InputChoice(3, prior=[0, 2, 2], label="input"),
+            oneshot.nn.Linear(2, oneshot.choice([1, 2], label="width", prior=[0.1, 0.9])),
+        ]
+    )
+
+
+PRIORS = {
+    "layer": {"a": 0.75, "b": 0.25},
+    "input": {0: 0, 1: 0.5, 2: 0.5},
+    "width": {1: 0.1, 2: 0.9},
+}
+
+
+class WithPriors(pl.LightningModule):
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = with_priors()
+
+    def configure_optimizers(self) -> None:
+        return None
+
+
+def test_uniform_sampling_draws_by_the_prior_and_reports_it() -> None:
+    search = oneshot.search(WithPriors(), "random", seed=0)
+    for label, probabilities in search.export_probs().items():
+        assert probabilities == pytest.approx(PRIORS[label])
+    drawn = [search.resample() for _ in range(3000)]
+    for label, expected in PRIORS.items():
+        counts = Counter(draw[label] for draw in drawn)
+        for candidate, probability in expected.items():
+            assert counts[candidate] / 3000 == pytest.approx(probability, abs=0.03)
+    assert all(draw["input"] != 0 for draw in drawn)
+
+
+def test_darts_starts_from_the_prior() -> None:
+    """Up to the noise of N(0, 1e-3²); what has a prior of 0 can still be learned."""
+    search = oneshot.search(WithPriors(), "darts", arch_dataloader=[0], seed=0)
+    for label, probabilities in search.export_probs().items():
+        assert probabilities == pytest.approx(PRIORS[label], abs=0.005)
+    assert search.export() == {"layer": "a", "input": search.export()["input"], "width": 2}
+    alpha = search.decisions["input"].alpha
+    assert alpha[0].item() == pytest.approx(math.log(1e-6), abs=0.01)  # type: ignore[index]
+    search.decisions["input"].probabilities()[0].backward()
+    assert alpha.grad.abs().max() > 0  # type: ignore[union-attr]
+
+
+def test_ranking_draws_by_the_prior() -> None:
+    search = oneshot.search(WithPriors(), "random", seed=0)
+    rng = search.decisions.rng
+    drawn = [search.space.sample(rng)["layer"] for _ in range(2000)]
+    assert drawn.count("a") / 2000 == pytest.approx(0.75, abs=0.03)

@@ -105,3 +105,10 @@ def test_where_inputs_stay_apart_weights_have_nothing_to_act_on(
 ) -> None:
     weighted = reduce_inputs(inputs, [torch.tensor(2.0)] * 4, reduction, 1)
     torch.testing.assert_close(weighted, reduce_inputs(inputs, [None] * 4, reduction, 1))
+
+
+def test_a_prior_is_for_one_input_out_of_several() -> None:
+    assert InputChoice(2, 1, prior=[1, 3]).spec("x").prior == (1, 3)
+    for n_chosen in (2, None):
+        with pytest.raises(SpaceError, match="n_chosen=1"):
+            InputChoice(2, n_chosen, prior=[1, 3])

@@ -93,3 +93,16 @@ def test_spec_branches_and_selection_go_by_name() -> None:
     assert choice.spec("stem") == ParameterSpec("stem", ("a", "b"))
     assert dict(choice.branches()) == {"a": (a,), "b": (b,)}
     assert choice.select("b") is b
+
+
+def test_a_prior_is_part_of_the_spec_but_not_of_what_is_decided() -> None:
+    choice = LayerChoice({"a": nn.ReLU(), "b": nn.Tanh()}, prior=[3, 1])
+    assert choice.spec("x").prior == (3, 1)
+    assert choice.spec("x") == LayerChoice({"a": nn.ReLU(), "b": nn.Tanh()}).spec("x")
+
+
+@pytest.mark.parametrize("prior", [[1], [1, 2, 3], [0, 0], [1, -1], [1, float("nan")]], ids=str)
+def test_a_prior_that_does_not_fit_is_refused_where_it_is_written(prior: list[float]) -> None:
+    with pytest.raises(SpaceError, match="prior") as caught:
+        LayerChoice([nn.ReLU(), nn.Tanh()], prior=prior, label="act")
+    assert "choice 'act'" in str(caught.value)
