@@ -146,7 +146,7 @@ def test_callbacks_get_the_sum_and_logs_are_means_over_paths(
     trainer = fit(search, limit_val_batches=0)
     losses = [
         [
-            float(nn.functional.cross_entropy(by_hand(inner, path, batch[0]), batch[1]))
+            nn.functional.cross_entropy(by_hand(inner, path, batch[0]), batch[1]).item()
             for path in paths
         ]
         for batch, paths in zip(loader(1), paths_of(search, 3), strict=True)
