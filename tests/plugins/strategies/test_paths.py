@@ -206,6 +206,16 @@ def test_a_model_without_choices_runs_once(net: Any, fit: Any) -> None:
         assert search.model.calls == 3
 
 
+def test_more_paths_than_can_be_meant_are_refused_before_training(net: Any, fit: Any) -> None:
+    class Wide(net):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inputs = oneshot.InputChoice(12, None, label="inputs")
+
+    with pytest.raises(StrategyError, match="'inputs': 4095"):
+        fit(FairSampling(Wide()))
+
+
 def test_a_module_that_optimizes_manually_is_refused(net: Any, fit: Any) -> None:
     model = net()
     model.automatic_optimization = False
