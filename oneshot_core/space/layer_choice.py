@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import SpaceError
-from .mutable import Mutable
+from .mutable import LabelInside, Mutable
 from .spec import Candidate, Choice, ParameterSpec
 
 
@@ -34,7 +34,7 @@ class LayerChoice(Mutable):
         self,
         candidates: Mapping[str, nn.Module] | Sequence[nn.Module],
         *,
-        label: str | None = None,
+        label: str | LabelInside | None = None,
     ) -> None:
         super().__init__(label)
         named = candidates if isinstance(candidates, Mapping) else dict(_numbered(candidates))

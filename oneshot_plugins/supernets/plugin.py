@@ -13,6 +13,13 @@ def oneshot_components() -> list[Component]:
         _supernet("repeat", "MixedRepeat", "Repeat", "run blocks up to the active depths"),
         Component(
             "supernet",
+            "cell",
+            "oneshot_plugins.supernets.cell:MixedCell",
+            summary="Cell: run the active operations on the active states",
+            handles=("oneshot_core.space:Cell",),
+        ),
+        Component(
+            "supernet",
             "elastic-layer",
             "oneshot_plugins.supernets.elastic:ElasticLayer",
             summary="layers of oneshot.nn: run the active part of shared weights",
@@ -49,7 +56,10 @@ def oneshot_components() -> list[Component]:
 @hookimpl
 def oneshot_conformance() -> Conformance:
     return Conformance(
-        samples={"oneshot_core.nn:MutableLayer": "oneshot_plugins.supernets.samples:layers"}
+        samples={
+            "oneshot_core.nn:MutableLayer": "oneshot_plugins.supernets.samples:layers",
+            "oneshot_core.space:Cell": "oneshot_plugins.supernets.samples:cells",
+        }
     )
 
 
