@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
     from .space import (
+        Cell,
         InputChoice,
         LayerChoice,
         Mutable,
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     # what a user writes
+    "Cell": "space",
     "InputChoice": "space",
     "LayerChoice": "space",
     "Repeat": "space",
@@ -88,6 +90,7 @@ __all__ = [
     "Architecture",
     "BaseOneShotLightningModule",
     "BaseSuperNetModule",
+    "Cell",
     "Component",
     "Decision",
     "DecisionTable",

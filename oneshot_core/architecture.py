@@ -345,9 +345,10 @@ class _Freezer:
 
 
 def _without_plugin_classes(root: nn.Module) -> nn.Module:
-    """Turn modules that are to be graphs into graphs, outermost first, shared ones once."""
-    if isinstance(root, GraphWhenFrozen):
-        return as_graph(root, "")
+    """Turn modules that are to be graphs into graphs, outermost first, shared ones once.
+
+    The root comes last: what it holds in modules that stay, such as a frozen cell, is in those.
+    """
     graphs: dict[nn.Module, nn.Module] = {}
     for path, parent in list(root.named_modules()):
         if isinstance(parent, GraphWhenFrozen):
@@ -357,7 +358,7 @@ def _without_plugin_classes(root: nn.Module) -> nn.Module:
                 if child not in graphs:
                     graphs[child] = as_graph(child, f"{path}.{name}".lstrip("."))
                 parent._modules[name] = graphs[child]
-    return root
+    return as_graph(root, "") if isinstance(root, GraphWhenFrozen) else root
 
 
 def _reset(module: nn.Module) -> None:

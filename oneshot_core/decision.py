@@ -11,6 +11,7 @@ import math
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
 from itertools import combinations
 from typing import NamedTuple
 
@@ -179,19 +180,28 @@ class Decision(nn.Module, ABC):
 
 
 def joint(decisions: Iterable[Decision]) -> list[tuple[dict[str, Choice], Tensor | None]]:
-    """Return the combinations of candidates that take part, each with its weight.
+    """Return the combinations of choices that take part, each with its weight.
 
-    For a module that depends on several decisions, each of which takes one candidate. Weights
-    multiply, since decisions are independent; None where no decision weights anything.
+    For a module that depends on several decisions. Weights multiply, since decisions are
+    independent; None where no decision weights anything. A decision that takes several candidates
+    at once gives one choice, and must not superpose.
     """
     combinations: list[tuple[dict[str, Choice], Tensor | None]] = [({}, None)]
     for decision in decisions:
         combinations = [
-            ({**chosen, decision.spec.label: active.candidate}, times(weight, active.weight))
+            ({**chosen, decision.spec.label: choice}, times(weight, own))
             for chosen, weight in combinations
-            for active in decision.active()
+            for choice, own in _choices(decision)
         ]
     return combinations
+
+
+def _choices(decision: Decision) -> list[tuple[Choice, Tensor | None]]:
+    active = decision.active()
+    if decision.spec.n_chosen == 1:
+        return [(a.candidate, a.weight) for a in active]
+    weight = reduce(times, (a.weight for a in active), None)
+    return [(decision.spec.normalise([a.candidate for a in active]), weight)]
 
 
 def times(one: Tensor | None, other: Tensor | None) -> Tensor | None:

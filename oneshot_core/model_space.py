@@ -428,8 +428,29 @@ class _Reader:
             below = self.nodes(parts)
             if below:
                 node.gates.append(_Gate(frozenset(condition.specs), condition.evaluate, below))
-        node.always = self.nodes(module.children(), leave_out=conditional)
+        independent = _independent(specs, node.gates)
+        if len(independent) > 1:
+            node.specs, node.gates, node.always = (), [], independent
+        node.always = [*node.always, *self.nodes(module.children(), leave_out=conditional)]
         return node
+
+
+def _independent(specs: Iterable[ParameterSpec], gates: Iterable[_Gate]) -> list[_Node]:
+    """Part what one module decides into nodes that depend on each other in no gate.
+
+    Their counts then multiply: a cell with ten inputs is ten small choices.
+    """
+    parts = [_Node((spec,)) for spec in specs]
+    for gate in gates:
+        joined = [part for part in parts if any(s.label in gate.labels for s in part.specs)]
+        if not joined:  # it is about what other modules decide
+            parts.append(_Node((), [gate]))
+            continue
+        first, *others = joined
+        first.specs = tuple(spec for part in joined for spec in part.specs)
+        first.gates = [*(known for part in joined for known in part.gates), gate]
+        parts = [part for part in parts if not any(part is other for other in others)]
+    return parts
 
 
 def _growing(space: ModelSpace, partial: dict[str, Choice]) -> Iterator[ParameterSpec]:

@@ -20,7 +20,14 @@ from oneshot_core.architecture import SCHEMA, Architecture, Patch, freeze, write
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import ArchitectureError, FreezeError
 from oneshot_core.model_space import ModelSpace
-from oneshot_core.space import Choice, InputChoice, LayerChoice, Mutable, Repeat
+from oneshot_core.space import (
+    Choice,
+    GraphWhenFrozen,
+    InputChoice,
+    LayerChoice,
+    Mutable,
+    Repeat,
+)
 from oneshot_core.supernet import BaseSuperNetModule
 from oneshot_core.traversal import traverse_and_mutate_submodules
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
@@ -605,3 +612,35 @@ def test_a_choice_that_hides_from_torch_is_refused_not_left_inside() -> None:
 
     with pytest.raises(FreezeError, match=r"LayerChoice is left at '0\.0'"):
         freeze(nn.Sequential(Hiding()), {})
+
+
+class Inner(GraphWhenFrozen):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.layer(x)
+
+
+class Outer(GraphWhenFrozen):
+    """Holds one such module directly, and one inside a module that stays."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.direct = Inner()
+        self.body = nn.Sequential(Inner(), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(self.direct(x))
+
+
+@pytest.mark.parametrize("wrap", [lambda m: m, nn.Sequential], ids=["root", "below"])
+def test_modules_that_become_graphs_do_so_wherever_they_are(wrap: Any) -> None:
+    model = wrap(Outer())
+    frozen = freeze(model, {})
+    x = torch.randn(3, 2)
+    assert torch.equal(frozen(x), model(x))
+    assert list(frozen.state_dict()) == list(model.state_dict())
+    ours = (Inner, Outer, GraphWhenFrozen)
+    assert not any(isinstance(module, ours) for module in frozen.modules())

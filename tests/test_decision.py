@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from oneshot_core.decision import Active, Decision, DecisionTable
+from oneshot_core.decision import Active, Decision, DecisionTable, joint
 from oneshot_core.errors import ArchitectureError, LabelError
 from oneshot_core.space import Choice, ParameterSpec
 
@@ -317,3 +317,26 @@ def test_none_is_pinned_like_any_candidate() -> None:
     decision.unpin()
     assert not decision.is_pinned
     assert len(decision.active()) == 2
+
+
+class Default(Decision):
+    """Take the default, each candidate with a weight if there is one."""
+
+    def __init__(self, spec: ParameterSpec, weight: float | None = None) -> None:
+        super().__init__(spec)
+        self.weight = None if weight is None else torch.tensor(weight)
+
+    def mixture(self) -> list[Active]:
+        return [Active(c, self.weight) for c in self.spec.members(self.spec.default)]
+
+    def probabilities(self) -> Tensor:
+        return torch.ones(len(self.spec.candidates))
+
+
+def test_a_joint_choice_of_several_candidates_is_one_choice_with_the_product_of_weights() -> None:
+    one = Default(ParameterSpec("one", ("a", "b")))
+    two = Default(ParameterSpec("two", (0, 1, 2), 2))
+    assert joint([one, two]) == [({"one": "a", "two": (0, 1)}, None)]
+    [(chosen, weight)] = joint([two, Default(ParameterSpec("x", (0, 1, 2), 2), 0.5)])
+    assert chosen == {"two": (0, 1), "x": (0, 1)}
+    assert weight == 0.25

@@ -387,3 +387,25 @@ def test_what_always_runs_decides_even_if_a_branch_shares_it() -> None:
         TwoChoices(DecisionTable(First), nn.Sequential(shared), nn.Sequential(shared))
     )
     assert ModelSpace(root).size == 2 * 2 * 3
+
+
+class ManyInputs(MutableModule):
+    """Thirty independent choices in one module, each with a branch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.ModuleList(layers(3, f"x{i}") for i in range(30))
+
+    def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:
+        return tuple(ParameterSpec(f"in{i}", (0, 1)) for i in range(30))
+
+    def branches_at(self, path: str) -> dict[str, dict[Any, list[nn.Module]]]:
+        return {f"in{i}": {1: [part]} for i, part in enumerate(self.branch)}
+
+    def select_at(self, path: str, chosen: Mapping[str, Choice]) -> nn.Module:
+        return nn.Identity()
+
+
+def test_choices_of_one_module_that_are_independent_are_counted_one_by_one() -> None:
+    """Listing the 2^30 combinations would not end."""
+    assert ModelSpace(nn.Sequential(ManyInputs(), ManyInputs())).size == (1 + 3) ** 30

@@ -22,7 +22,7 @@ from .._registry import default_registry
 from ..errors import SpaceError
 from ..space.mutable import MutableModule
 from ..space.spec import Choice, ParameterSpec
-from ..space.value import combinations_of, resolve, specs_in, values_in
+from ..space.value import combinations_of, resolve, specs_in, values_in, variables_in
 from .rule import LayerRule, tensors_of
 
 MAX_TEMPLATES = 4096
@@ -66,7 +66,7 @@ class MutableLayer(MutableModule, metaclass=_Twin):
         arguments = inspect.signature(self.layer_class).bind(*args, **kwargs).arguments
         specs = specs_in(dict(arguments))
         _refuse_modules(self.layer_class, arguments)
-        plans = _Plans(self.layer_class, arguments, specs)
+        plans = _Plans(self.layer_class, arguments)
         rule = _rule_for(self.layer_class)
         stored = _stored(self.layer_class, rule, plans)
         largest = max(plans.templates, key=lambda key: _extent(plans.templates[key]))
@@ -87,6 +87,15 @@ class MutableLayer(MutableModule, metaclass=_Twin):
         """The arguments as they were given, values among them."""
         arguments: Mapping[str, Any] = self.__dict__["_arguments"]
         return arguments
+
+    @property
+    def declared(self) -> bool:
+        """Whether an argument depends on choices through a declared domain alone.
+
+        Its value then follows from an architecture, and not from candidates one by one, so the
+        layer cannot be superposed.
+        """
+        return not variables_in(dict(self.arguments)).keys() <= self.specs.keys()
 
     @property
     def rule(self) -> LayerRule:
@@ -218,15 +227,9 @@ def _empty(layer_class: type[nn.Module]) -> MutableLayer:
 class _Plans:
     """The plain layers that one layer may become, without data, by their arguments."""
 
-    def __init__(
-        self,
-        layer_class: type[nn.Module],
-        arguments: Mapping[str, Any],
-        specs: Mapping[str, ParameterSpec],
-    ) -> None:
+    def __init__(self, layer_class: type[nn.Module], arguments: Mapping[str, Any]) -> None:
         self.layer_class = layer_class
         self.arguments = arguments
-        self.specs = specs
         self.templates: dict[str, nn.Module] = {}
         self.bound: dict[str, inspect.BoundArguments] = {}
         self.refused: list[tuple[dict[str, Choice], str]] = []
@@ -237,12 +240,13 @@ class _Plans:
         """Return every different layer.
 
         Raises:
-            SpaceError: there is none, or too many.
+            SpaceError: there is none, or too many, or one is refused beside a declared domain.
         """
         if self.complete:
             return list(self.templates.values())
         name = self.layer_class.__name__
-        for chosen in combinations_of(_listed(self.specs)):
+        variables = variables_in(dict(self.arguments))
+        for chosen in combinations_of(_listed(variables)):
             key, bound = self._resolve(chosen)
             if key in self.templates:
                 continue
@@ -255,15 +259,22 @@ class _Plans:
             if len(self.templates) > MAX_TEMPLATES:
                 raise SpaceError(
                     f"a {name} stands for more than {MAX_TEMPLATES} layers.\n"
-                    f"  expected: fewer combinations of {list(self.specs)}\n"
+                    f"  expected: fewer combinations of {list(variables)}\n"
                     "  fix: let it depend on fewer choices, or give them fewer values"
                 )
         if not self.templates:
             chosen, why = self.refused[0]
             raise SpaceError(
-                f"{name} refuses every combination of {list(self.specs)}; for {chosen}: {why}.\n"
+                f"{name} refuses every combination of {list(variables)}; for {chosen}: {why}.\n"
                 "  expected: at least one that can be built\n"
                 "  fix: correct the arguments"
+            )
+        if self.refused and not variables.keys() <= specs_in(dict(self.arguments)).keys():
+            arguments, why = resolve(dict(self.arguments), self.refused[0][0]), self.refused[0][1]
+            raise SpaceError(
+                f"{name} refuses {arguments}, which a declared domain allows: {why}.\n"
+                "  expected: a layer that can be built with each value of the domain\n"
+                "  fix: declare in apply(..., domain=[...]) only what can be built"
             )
         self.complete = True
         return list(self.templates.values())
@@ -335,8 +346,8 @@ def _stored(
     shapes = [{n: tuple(t.shape) for n, t in tensors_of(each).items()} for each in templates]
     if rule is None and any(shape != shapes[0] for shape in shapes):
         raise SpaceError(
-            f"the choices {list(plans.specs)} change the shape of a {layer_class.__name__}'s "
-            "tensors, and no installed plugin says how to cut them.\n"
+            f"the choices {list(specs_in(dict(plans.arguments)))} change the shape of a "
+            f"{layer_class.__name__}'s tensors, and no installed plugin says how to cut them.\n"
             "  expected: a component of the kind 'elastic' that handles the class\n"
             f"  fix: use LayerChoice between several {layer_class.__name__}, or write a rule "
             "(oneshot_core.nn.LayerRule)"

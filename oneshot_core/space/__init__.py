@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from .cell import Cell, Slot
 from .constraint import constrain, constraints_of
 from .graph import GraphWhenFrozen, as_graph
 from .input_choice import InputChoice, Reduction, reduce_inputs
 from .layer_choice import LayerChoice
-from .mutable import Branches, Gates, Mutable, MutableModule
+from .mutable import Branches, Gates, LabelInside, Mutable, MutableModule
 from .patch import Patch
 from .repeat import Repeat
 from .spec import Candidate, Choice, Interval, ParameterSpec
 from .value import (
     Computed,
+    Declared,
     RangeChoice,
+    Taken,
     Value,
     ValueChoice,
     apply,
@@ -26,17 +29,21 @@ from .value import (
     specs_in,
     uniform,
     values_in,
+    variables_in,
 )
 
 __all__ = [
     "Branches",
     "Candidate",
+    "Cell",
     "Choice",
     "Computed",
+    "Declared",
     "Gates",
     "GraphWhenFrozen",
     "InputChoice",
     "Interval",
+    "LabelInside",
     "LayerChoice",
     "Mutable",
     "MutableModule",
@@ -45,6 +52,8 @@ __all__ = [
     "RangeChoice",
     "Reduction",
     "Repeat",
+    "Slot",
+    "Taken",
     "Value",
     "ValueChoice",
     "apply",
@@ -62,4 +71,5 @@ __all__ = [
     "specs_in",
     "uniform",
     "values_in",
+    "variables_in",
 ]

@@ -95,7 +95,7 @@ class InputChoice(Mutable):
         Args:
             inputs: ``n_candidates`` tensors; of equal shape unless concatenated along ``dim``.
         """
-        self.check(inputs, self.label or "")
+        self.check(inputs, self.label_at(""))
         spec = self.spec("input")
         taken = [inputs[index] for index in _indices(spec.members(spec.default))]
         return reduce_inputs(taken, [None] * len(taken), self.reduction, self.dim)

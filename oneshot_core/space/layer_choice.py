@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from ..errors import SpaceError
-from .mutable import Mutable
+from .mutable import LabelInside, Mutable
 from .spec import Candidate, Choice, ParameterSpec
 
 
@@ -37,7 +37,7 @@ class LayerChoice(Mutable):
         candidates: Mapping[str, nn.Module] | Sequence[nn.Module],
         *,
         prior: Sequence[float] | None = None,
-        label: str | None = None,
+        label: str | LabelInside | None = None,
     ) -> None:
         super().__init__(label)
         named = candidates if isinstance(candidates, Mapping) else dict(_numbered(candidates))
@@ -64,7 +64,7 @@ class LayerChoice(Mutable):
                     "  fix: rename the candidate"
                 ) from None
         self.prior = None if prior is None else tuple(prior)
-        self.spec(label or "LayerChoice")  # refuses a wrong prior now, not at the walk
+        self.spec(self.label_at("LayerChoice"))  # refuses a wrong prior now, not at the walk
 
     @property
     def names(self) -> tuple[str, ...]:

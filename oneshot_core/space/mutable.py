@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -15,6 +16,28 @@ Branches = Mapping[str, Mapping[Candidate, Sequence[nn.Module]]]
 """Label -> candidate -> submodules that run only if it is taken."""
 Gates = Sequence[tuple[Value, Sequence[nn.Module]]]
 """Conditions, each with submodules that run only if it is true."""
+
+
+@dataclass(frozen=True)
+class LabelInside:
+    """The label of a choice inside another that is named after its own place in the model.
+
+    Args:
+        inside: dotted path of the choice from the one that holds it, such as ``"ops.2_0"``.
+        name: what follows the holder's path and a slash in the label.
+    """
+
+    inside: str
+    name: str
+
+    def at(self, path: str) -> str:
+        """Return the label of a choice whose own path in the model is ``path``."""
+        return label_below(path.removesuffix(self.inside).removesuffix("."), self.name)
+
+
+def label_below(label: str, name: str) -> str:
+    """Return the label ``name`` below ``label``, which is empty for the model itself."""
+    return f"{label}/{name}" if label else name
 
 
 class MutableModule(nn.Module, ABC):
@@ -64,15 +87,16 @@ class Mutable(MutableModule):
 
     Args:
         label: name of the decision; equal labels decide together. None takes the dotted path
-            of the module in the model.
+            of the module in the model; a :class:`LabelInside` follows that of what holds it.
 
     Raises:
         SpaceError: ``label`` is not a non-empty string.
     """
 
-    def __init__(self, label: str | None = None) -> None:
+    def __init__(self, label: str | LabelInside | None = None) -> None:
         super().__init__()
-        check_label(label, self)
+        if not isinstance(label, LabelInside):
+            check_label(label, self)
         self.label = label
 
     @abstractmethod
@@ -96,6 +120,8 @@ class Mutable(MutableModule):
 
     def label_at(self, path: str) -> str:
         """Return the label under which this decides at ``path``."""
+        if isinstance(self.label, LabelInside):
+            return self.label.at(path)
         return path if self.label is None else self.label
 
     def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:

@@ -69,7 +69,9 @@ class Repeat(MutableModule):
         return tuple(self.depth_at(path).specs.values())
 
     def select_at(self, path: str, chosen: Mapping[str, Choice]) -> nn.Module:
-        return nn.Sequential(*self.blocks[: self.depth_at(path).evaluate(chosen)])
+        selected = nn.Sequential(*self.blocks[: self.depth_at(path).evaluate(chosen)])
+        selected.training = self.training
+        return selected
 
     def branches_at(self, path: str) -> Branches:
         depth = self.depth_at(path)

@@ -45,14 +45,23 @@ class Value(ABC):
             LabelError: one label stands for two different choices.
         """
 
+    @property
+    def variables(self) -> dict[str, ParameterSpec]:
+        """What to list to find every possible value: :attr:`specs`, unless a domain is declared.
+
+        A value with a declared domain stands for itself, under a name of its own that
+        :meth:`evaluate` knows; see :func:`apply`.
+        """
+        return self.specs
+
     def distribution(self) -> dict[Any, list[dict[str, Choice]]]:
-        """Return every possible value -> the combinations of choices that give it.
+        """Return every possible value -> the combinations of :attr:`variables` that give it.
 
         Raises:
             SpaceError: there are too many combinations, or an interval among the choices.
         """
         found: dict[Any, list[dict[str, Choice]]] = {}
-        for chosen in combinations_of(self.specs):
+        for chosen in combinations_of(self.variables):
             found.setdefault(self.evaluate(chosen), []).append(chosen)
         return found
 
@@ -312,11 +321,90 @@ class Computed(Value):
     def specs(self) -> dict[str, ParameterSpec]:
         return specs_in(self.operands)
 
+    @property
+    def variables(self) -> dict[str, ParameterSpec]:
+        return variables_in(self.operands)
+
     def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
         return self.function(*(resolve(operand, chosen) for operand in self.operands))
 
     def __repr__(self) -> str:
         return self.text.format(*map(repr, self.operands))
+
+
+class Taken(Value):
+    """What a choice takes that is made elsewhere in the model, such as the inputs of a node.
+
+    Args:
+        spec: of that choice. Where several candidates are taken, this is a tuple of them.
+    """
+
+    def __init__(self, spec: ParameterSpec) -> None:
+        self.spec = spec
+
+    @property
+    def specs(self) -> dict[str, ParameterSpec]:
+        return {self.spec.label: self.spec}
+
+    def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
+        return chosen[self.spec.label]
+
+    def __repr__(self) -> str:
+        return self.spec.label
+
+
+class Declared(Computed):
+    """A computed value of which all possible results are known beforehand; see :func:`apply`.
+
+    Args:
+        text: see :class:`Computed`.
+        function: see there.
+        operands: see there.
+        domain: the possible results.
+
+    Raises:
+        SpaceError: the domain is empty, or not plain data.
+    """
+
+    def __init__(
+        self,
+        text: str,
+        function: Callable[..., Any],
+        *operands: Any,
+        domain: Iterable[Candidate],
+    ) -> None:
+        super().__init__(text, function, *operands)
+        self.domain = tuple(dict.fromkeys(domain))
+        wrong = [value for value in self.domain if not _is_plain(value)]
+        if wrong or not self.domain:
+            raise SpaceError(
+                f"the domain of {self!r} holds {wrong[0] if wrong else 'nothing'!r}.\n"
+                "  expected: every possible result: numbers, words, True, False, None, or tuples "
+                "of those\n"
+                "  fix: apply(function, *values, domain=[...])"
+            )
+
+    @property
+    def name(self) -> str:
+        """The name among :attr:`variables`; of this very object, in this process."""
+        return f"declared {id(self)}"
+
+    @property
+    def variables(self) -> dict[str, ParameterSpec]:
+        return {self.name: ParameterSpec(self.name, self.domain)}
+
+    def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
+        name = self.name
+        if name in chosen:
+            return chosen[name]
+        result = super().evaluate(chosen)
+        if result not in self.domain:
+            raise SpaceError(
+                f"{self!r} is {result!r} for {dict(chosen)}.\n"
+                f"  expected: one of its declared domain {list(self.domain)}\n"
+                "  fix: declare every possible result"
+            )
+        return result
 
 
 def choice(
@@ -355,10 +443,25 @@ def if_else(condition: Any, true: Any, false: Any) -> Value:
     return Computed("({1} if {0} else {2})", _conditional, condition, true, false)
 
 
-def apply(function: Callable[..., Any], *values: Any) -> Value:
-    """Return what ``function`` gives for what ``values`` are; it is called once they are known."""
-    name = getattr(function, "__name__", type(function).__name__)
-    return Computed(_call(name, values), function, *values)
+def apply(
+    function: Callable[..., Any], *values: Any, domain: Iterable[Candidate] | None = None
+) -> Value:
+    """Return what ``function`` gives for what ``values`` are; it is called once they are known.
+
+    Args:
+        function: pickled by name, so no lambda where a model is pickled.
+        *values: what it is called with.
+        domain: every possible result. A layer that depends on more choices than can be combined
+            then prepares for these results instead. It must be built with any of them, whatever
+            else is chosen, and strategies that weight candidates cannot superpose it.
+
+    Raises:
+        SpaceError: the domain is empty, or not plain data.
+    """
+    text = _call(getattr(function, "__name__", type(function).__name__), values)
+    if domain is None:
+        return Computed(text, function, *values)
+    return Declared(text, function, *values, domain=domain)
 
 
 def resolve(thing: Any, chosen: Mapping[str, Choice]) -> Any:
@@ -389,9 +492,22 @@ def specs_in(thing: Any) -> dict[str, ParameterSpec]:
     Raises:
         LabelError: one label stands for two different choices.
     """
+    return _united(value.specs for value in values_in(thing))
+
+
+def variables_in(thing: Any) -> dict[str, ParameterSpec]:
+    """Return what to list to find all that ``thing`` may be; see :attr:`Value.variables`.
+
+    Raises:
+        LabelError: one label stands for two different choices.
+    """
+    return _united(value.variables for value in values_in(thing))
+
+
+def _united(groups: Iterable[Mapping[str, ParameterSpec]]) -> dict[str, ParameterSpec]:
     found: dict[str, ParameterSpec] = {}
-    for value in values_in(thing):
-        for label, spec in value.specs.items():
+    for group in groups:
+        for label, spec in group.items():
             known = found.setdefault(label, spec)
             if known != spec:
                 raise LabelError(

@@ -106,6 +106,10 @@ class ElasticLayer(BaseSuperNetModule):
 
 def _require_mixable(layer: MutableLayer, name: str) -> None:
     why = layer.rule.why_not_mixed(layer.templates())
+    if layer.declared:
+        why = "an argument is known for whole architectures only (a value with a declared domain)"
+    elif any(spec.n_chosen != 1 for spec in layer.specs.values()):
+        why = "an argument depends on a choice that takes several candidates at once"
     if why is not None:
         raise StrategyError(
             f"the {type(layer).__name__} at {name!r} cannot be superposed: {why}.\n"

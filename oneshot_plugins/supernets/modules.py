@@ -77,6 +77,7 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
         return cls(cast(P, module), *decisions, path=name)
 
     def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
+        self.original.training = self.training
         return self.original.select_at(self.path, chosen)
 
     def branches(self) -> Branches:

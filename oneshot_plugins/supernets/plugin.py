@@ -13,6 +13,13 @@ def oneshot_components() -> list[Component]:
         _supernet("repeat", "MixedRepeat", "Repeat", "run blocks up to the active depths"),
         Component(
             "supernet",
+            "cell",
+            "oneshot_plugins.supernets.cell:MixedCell",
+            summary="Cell: run the active operations on the active states",
+            handles=("oneshot_core.space:Cell",),
+        ),
+        Component(
+            "supernet",
             "elastic-layer",
             "oneshot_plugins.supernets.elastic:ElasticLayer",
             summary="layers of oneshot.nn: run the active part of shared weights",
@@ -61,6 +68,7 @@ def oneshot_conformance() -> Conformance:
             "elastic:embedding": f"{made}:embeddings",
             "elastic:prelu": f"{made}:prelus",
             "elastic:attention": f"{made}:attentions",
+            "oneshot_core.space:Cell": f"{made}:cells",
         }
     )
 

@@ -1,4 +1,4 @@
-"""What the conformance checks try elastic layers and their rules with."""
+"""What the conformance checks try elastic layers, their rules and cells with."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import oneshot_core as oneshot
 from oneshot_core import nn as onn
@@ -23,6 +23,41 @@ def layers() -> list[Sample]:
         *linear(),
         _sample(lambda: onn.Conv2d(2, 2 * WIDTH, KERNEL, padding=KERNEL // 2), 2, 2, 6, 6),
         _sample(lambda: onn.LayerNorm(4, eps=oneshot.choice([1e-5, 1e-2], label="eps")), 3, 4),
+    ]
+
+
+def cells() -> list[Sample]:
+    """Return cells of both kinds of inputs and both merges, with choices inside operations."""
+
+    def two() -> tuple[Tensor, Tensor]:
+        x = torch.linspace(-1, 1, 12).reshape(3, 4)
+        return x, 2 * x.flip(0) + 1
+
+    def edge(node: int, op: int | None, state: int) -> dict[str, nn.Module]:
+        return {"linear": nn.Linear(4, 4), "tanh": nn.Tanh()}
+
+    def distinct() -> nn.Module:
+        return oneshot.Cell(edge, 2, 2, 2, inputs="distinct", label="distinct")
+
+    def free() -> nn.Module:
+        return oneshot.Cell([nn.Linear(4, 4), nn.Identity()], 2, 1, 2, label="free")
+
+    def loose() -> nn.Module:
+        return oneshot.Cell(edge, 2, 1, 2, "loose_end", label="loose")
+
+    def nested() -> nn.Module:
+        hidden = oneshot.choice([2, 3], label="hidden")
+        ops = {
+            "deep": oneshot.Repeat(nn.Linear(4, 4), (0, 2), label="depth"),
+            "wide": nn.Sequential(onn.Linear(4, hidden), nn.Tanh(), onn.Linear(hidden, 4)),
+        }
+        return oneshot.Cell(ops, 2, 1, 1, label="nested")
+
+    return [
+        Sample(_same_each_time(distinct), two),
+        Sample(_same_each_time(free), two),
+        Sample(_same_each_time(loose), two),
+        Sample(_same_each_time(nested), lambda: two()[:1]),
     ]
 
 

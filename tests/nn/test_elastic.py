@@ -16,7 +16,7 @@ import oneshot_core as oneshot
 from oneshot_core import Active, Decision, DecisionTable, ModelSpace, ParameterSpec, freeze
 from oneshot_core import nn as onn
 from oneshot_core.errors import SpaceError, StrategyError
-from oneshot_core.space import choice
+from oneshot_core.space import Taken, apply, choice
 from oneshot_plugins.supernets.elastic import ElasticLayer
 
 
@@ -487,3 +487,47 @@ def test_product_of_labels_decides_alike_everywhere() -> None:
     assert len({tuple(a.items()) for a in space.architectures()}) == len(
         list(itertools.product(W.spec.choices(), V.spec.choices()))
     )
+
+
+def largest_of(n: int, domain: Any) -> Any:
+    values = [choice(range(1, 5), label=f"m{i}") for i in range(n)]
+    return apply(max, *values, domain=domain)
+
+
+def test_a_declared_domain_is_all_that_a_layer_prepares_for() -> None:
+    """4 ** 12 architectures, of which the layer sees three widths times two."""
+    value = largest_of(12, range(1, 5))
+    layer = onn.Linear(value * choice([2, 3], label="w"), 5)
+    assert sorted(t.in_features for t in layer.templates()) == [2, 3, 4, 6, 8, 9, 12]
+    model = nn.Sequential(layer).double()
+    chosen = {**{f"m{i}": 1 + i % 3 for i in range(12)}, "w": 3}
+    assert freeze(model, chosen)[0].in_features == 9
+    table = DecisionTable(Drawn)
+    oneshot.traverse_and_mutate_submodules(model, [ElasticLayer.mutate], {"decisions": table})
+    pinned(table, chosen)
+    (given,) = x(2, 9)()
+    torch.testing.assert_close(model(given), freeze(model, chosen)(given), rtol=1e-12, atol=1e-12)
+
+
+def test_every_value_of_a_declared_domain_must_give_a_layer() -> None:
+    with pytest.raises(SpaceError, match=r"GroupNorm refuses .*, which a declared domain allows"):
+        onn.GroupNorm(largest_of(2, range(1, 5)), 4)
+    onn.GroupNorm(largest_of(2, [1, 2, 4]), 4)
+
+
+def test_a_layer_may_depend_on_a_choice_of_several() -> None:
+    spec = ParameterSpec("inputs", (0, 1, 2), None)
+    model = nn.Sequential(onn.Linear(2 * apply(len, Taken(spec)), 3))
+    table = DecisionTable(lambda spec: Subset(spec))
+    frozen = freeze(model, {"inputs": (0, 2)})
+    oneshot.traverse_and_mutate_submodules(model, [ElasticLayer.mutate], {"decisions": table})
+    assert torch.equal(model(torch.ones(1, 4)), frozen(torch.ones(1, 4)))
+    with pytest.raises(StrategyError, match="takes several candidates at once"):
+        supernet(lambda: onn.Linear(2 * apply(len, Taken(spec)), 3), Weighted)
+
+
+class Subset(Drawn):
+    """Take the first and the last."""
+
+    def mixture(self) -> list[Active]:
+        return [Active(self.spec.candidates[0]), Active(self.spec.candidates[-1])]

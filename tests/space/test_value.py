@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 import oneshot_core as oneshot
 from oneshot_core.errors import ArchitectureError, LabelError, SpaceError
 from oneshot_core.space import (
+    ParameterSpec,
     RangeChoice,
+    Taken,
     Value,
     ValueChoice,
     apply,
@@ -222,3 +224,43 @@ def test_the_names_are_public() -> None:
     for name in ("choice", "if_else", "maximum", "minimum", "uniform", "loguniform", "ValueChoice"):
         assert name in oneshot.__all__
         assert getattr(oneshot, name)
+
+
+def many(n: int) -> list[Value]:
+    return [choice(range(4), label=f"m{i}", default=0) for i in range(n)]
+
+
+def test_a_declared_domain_is_listed_instead_of_too_many_choices() -> None:
+    values = many(12)  # 4 ** 12 combinations
+    with pytest.raises(SpaceError, match="can be combined in 16,777,216 ways"):
+        apply(max, *values).distribution()
+    largest = apply(max, *values, domain=range(4))
+    assert list(largest.distribution()) == [0, 1, 2, 3]
+    assert list((2 * largest + choice([1, 2], label="w")).distribution()) == [*range(1, 9)]
+    assert list(largest.specs) == [f"m{i}" for i in range(12)]
+    chosen = {f"m{i}": i % 3 for i in range(12)}
+    assert largest.evaluate(chosen) == 2
+    assert (2 * largest).evaluate(chosen) == 4
+
+
+def test_a_declared_value_in_two_places_is_one_value() -> None:
+    largest = apply(max, *many(12), domain=range(4))
+    assert list((largest - largest).distribution()) == [0]
+
+
+def test_a_result_outside_the_declared_domain_is_refused() -> None:
+    with pytest.raises(SpaceError, match="one of its declared domain"):
+        apply(max, *many(2), domain=[0, 1]).evaluate({"m0": 3, "m1": 0})
+
+
+@pytest.mark.parametrize("domain", [[], [object()]], ids=["empty", "no-data"])
+def test_a_domain_that_makes_no_sense_is_refused(domain: Any) -> None:
+    with pytest.raises(SpaceError, match="the domain of max"):
+        apply(max, *many(2), domain=domain)
+
+
+def test_what_another_choice_takes_can_be_computed_with() -> None:
+    spec = ParameterSpec("inputs", (0, 1, 2), 2)
+    taken = apply(len, Taken(spec)) + Taken(spec)[1]
+    assert taken.specs == {"inputs": spec}
+    assert taken.evaluate({"inputs": (0, 2)}) == 4

@@ -6,7 +6,7 @@ import copy
 import inspect
 import math
 import pickle
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any
@@ -22,7 +22,7 @@ from ...hooks import HookResult
 from ...lightning.plugin_hooks import plugin_hooks
 from ...model_space import ModelSpace
 from ...space import Candidate, Choice, ParameterSpec
-from ...supernet import BaseSuperNetModule
+from ...supernet import BaseSuperNetModule, supernet_modules
 from ...traversal import traverse_and_mutate_submodules
 from .. import choices
 from ..case import NothingToCheckError, Sample, Subject, checks, require, require_samples
@@ -292,7 +292,7 @@ def runs_only_what_is_active(subject: Subject) -> None:
 
 
 def declares_its_branches(subject: Subject) -> None:
-    """What runs for some choices only is named in ``branches()``.
+    """What runs for some choices only is named in ``branches()`` or ``gates()``.
 
     Choices inside would else count although they decide nothing.
     """
@@ -307,8 +307,8 @@ def declares_its_branches(subject: Subject) -> None:
         sometimes = set[nn.Module]().union(*runs) - runs[0].intersection(*runs)
         declared = {
             module
-            for by_candidate in mutated.supernet.branches().values()
-            for branch in by_candidate.values()
+            for choice in supernet_modules(mutated.supernet)  # it, and those inside
+            for branch in _branches(choice)
             for part in branch
             for module in part.modules()
         }
@@ -328,6 +328,13 @@ def declares_its_branches(subject: Subject) -> None:
         )
     if not tried:
         raise NothingToCheckError("it has no submodules")
+
+
+def _branches(choice: BaseSuperNetModule) -> Iterator[Sequence[nn.Module]]:
+    for by_candidate in choice.branches().values():
+        yield from by_candidate.values()
+    for _, branch in choice.gates():
+        yield branch
 
 
 def gradient_reaches_weights(subject: Subject) -> None:
