@@ -223,6 +223,15 @@ class ModelSpace:
         """Drop the choices that decide nothing under ``chosen``; add nothing."""
         return {s.label: chosen[s.label] for s in self.active(chosen) if s.label in chosen}
 
+    def first(self, order: Callable[[ParameterSpec], Iterable[Choice]]) -> dict[str, Choice] | None:
+        """Return the first architecture that keeps the constraints; None if there is none.
+
+        Args:
+            order: the choices of a spec in the order in which they are tried; choices that it
+                leaves out are not taken. Later specs are changed before earlier ones.
+        """
+        return next(self._complete({}, order), None)
+
     def default(self) -> dict[str, Choice]:
         """Return the architecture that the model runs before any search.
 
@@ -235,7 +244,7 @@ class ModelSpace:
             others = spec.choices() if spec.interval is None else spec.interval.grid(GRID)
             yield from (choice for choice in others if choice != spec.default)
 
-        found = next(self._complete({}, default_first), None)
+        found = self.first(default_first)
         if found is None:
             raise SpaceError(
                 "nothing keeps the constraints of the model space.\n"

@@ -320,6 +320,13 @@ class Enas(BaseOneShotLightningModule):
 
     def check_fit(self) -> None:
         super().check_fit()
+        if self.space.constraints:
+            raise StrategyError(
+                "the controller chooses one label after another and knows no constraints, and the "
+                f"model has {', '.join(map(repr, self.space.constraints))}.\n"
+                "  expected: choices that can be taken together in any way\n"
+                "  fix: use another strategy, such as 'random' or 'gumbel'"
+            )
         if self.reward is None and self.controller is not None:
             self.require_loss_of_training_step()
 

@@ -34,6 +34,10 @@ class FairSampling(PathSampling):
         seed: see there.
         registry: see there.
 
+    Raises:
+        StrategyError: at the start of a fit: a label has more choices than a step can run, or
+            the model has constraints.
+
     Source: Chu et al., "FairNAS", arXiv:1907.01845, algorithm 1 and definition 2 (strict
     fairness).
     """
@@ -50,6 +54,13 @@ class FairSampling(PathSampling):
 
     def check_fit(self) -> None:
         super().check_fit()
+        if self.space.constraints:
+            raise StrategyError(
+                "strict fairness takes every choice in every step, whatever the others are, and "
+                f"the model has constraints: {', '.join(map(repr, self.space.constraints))}.\n"
+                "  expected: choices that can be taken together in any way\n"
+                "  fix: use a strategy that draws paths, such as 'random'"
+            )
         large = {d.spec.label: d.spec.size for d in self.decisions if d.spec.size > MAX_PATHS}
         if large:
             raise StrategyError(

@@ -21,6 +21,8 @@ from oneshot_core.space import Choice
 from .uniform import UniformSampling
 
 Path = dict[str, Choice]
+MAX_DRAWS = 1000
+"""Draws that may break a constraint before one is built that cannot."""
 
 
 class PathSampling(UniformSampling):
@@ -39,6 +41,17 @@ class PathSampling(UniformSampling):
     @abstractmethod
     def draw_paths(self) -> list[Path]:
         """Return the paths of one step, in the order in which they are run."""
+
+    def draw_allowed(self, draw: Callable[[], Path]) -> Path:
+        """Return a draw that keeps the constraints of the model space.
+
+        Others are thrown away; where nearly all are, one is drawn that keeps them, uniformly.
+        """
+        for _ in range(MAX_DRAWS):
+            path = draw()
+            if self.space.possible(path):
+                return path
+        return self.space.complete({}, self.decisions.rng)
 
     def path_loss(self, index: int, step: Callable[[], Any]) -> Any:
         """Return the loss of one path, or what holds it; by default the user's.

@@ -52,7 +52,11 @@ class ProxylessDecision(SoftmaxDecision):
         self._taken, self._pair = choice, ()
 
     def compare(self) -> None:
-        """Draw a path, and what it is compared with in the next forward passes."""
+        """Draw a path, and what it is compared with in the next forward passes.
+
+        Of each choice two candidates are weighted, so constraints between choices do not apply
+        here; the paths that train weights, and what is exported, keep them.
+        """
         self.resample()
         members = self.spec.members(self._taken)
         rest = [c for c in self.spec.candidates if c not in members]

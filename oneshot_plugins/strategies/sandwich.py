@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from oneshot_core import MutationHook, Registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.lightning.isolation import isolated_buffers, isolated_rng
+from oneshot_core.space import Choice
 
 from .order import Order, by_size
 from .paths import Path, PathSampling
@@ -71,23 +72,38 @@ class Sandwich(PathSampling):
         self._soft_labels: Tensor | None = None
 
     def ends(self) -> tuple[Path, Path]:
-        """Return the smallest and the largest path."""
+        """Return the smallest and the largest path; with constraints, of those that keep them."""
         if self._ends is None:
             order = by_size(self, self.order)
-            self._ends = (
-                {label: choices[0] for label, choices in order.items()},
-                {label: choices[-1] for label, choices in order.items()},
-            )
+            ends = [
+                {label: choices[i] for label, choices in order.items()}
+                if not self.space.constraints
+                else self._nearest_end(order, i)
+                for i in (0, -1)
+            ]
+            self._ends = ends[0], ends[1]
         return self._ends
+
+    def _nearest_end(self, order: Mapping[str, list[Choice]], end: int) -> Path:
+        """Return the first path that is allowed, from one end on; early labels stay nearest."""
+        step = 1 if end == 0 else -1
+        found = self.space.first(lambda spec: order[spec.label][::step])
+        if found is None:
+            raise StrategyError(
+                f"no path of the given order keeps the constraints {self.space.constraints}.\n"
+                "  expected: an order with choices that can be taken together\n"
+                "  fix: leave fewer choices out of order="
+            )
+        return found
 
     def draw_paths(self) -> list[Path]:
         smallest, largest = self.ends()
-        drawn: list[Path] = [
-            {decision.spec.label: decision.draw_uniform() for decision in self.decisions}
-            for _ in range(self.n_random)
-        ]
+        drawn = [self.draw_allowed(self._draw) for _ in range(self.n_random)]
         # A path that equals one of the ends is trained again: the rule counts draws.
         return [largest, smallest, *drawn] if smallest != largest else [largest]
+
+    def _draw(self) -> Path:
+        return {decision.spec.label: decision.draw_uniform() for decision in self.decisions}
 
     def path_loss(self, index: int, step: Callable[[], Any]) -> Any:
         if self.distill is None or len(self._paths) == 1:

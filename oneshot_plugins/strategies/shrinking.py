@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from pytorch_lightning import LightningModule
 
-from oneshot_core import MutationHook, Registry
+from oneshot_core import MutationHook, ParameterSpec, Registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import Choice
 
 from .order import Order, by_size
-from .paths import Path, PathSampling
+from .paths import MAX_DRAWS, Path, PathSampling
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,8 @@ class ProgressiveShrinking(PathSampling):
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
         phases: in order; in the last all choices must be open. None opens one more choice of
-            every label in each of as many equal phases as the longest label has choices.
+            every label in each of as many equal phases as the longest label has choices; where
+            the largest alone break a constraint, the first phase opens as many as keep it.
         n_paths: how many paths are drawn for each batch; their losses are added up.
         order: label -> choices from the smallest to the largest, where
             :func:`~.order.by_size` would be wrong.
@@ -87,6 +88,7 @@ class ProgressiveShrinking(PathSampling):
         if self.phases is None:
             longest = max((len(choices) for choices in ordered.values()), default=1)
             n_open = 1 + min(epoch * longest // max_epochs, longest - 1)
+            n_open = max(n_open, self._fewest(ordered))
             return {label: choices[-n_open:] for label, choices in ordered.items()}
         found = {label: choices[-1:] for label, choices in ordered.items()}
         begins = 0
@@ -100,6 +102,18 @@ class ProgressiveShrinking(PathSampling):
             begins += phase.epochs
         return found
 
+    def _fewest(self, ordered: Mapping[str, list[Choice]]) -> int:
+        """Return how many choices must be open for the constraints to be kept."""
+        if not self.space.constraints:
+            return 1
+        longest = max((len(choices) for choices in ordered.values()), default=1)
+        allowed = (
+            n
+            for n in range(1, longest + 1)
+            if self.space.first(lambda spec, n=n: ordered[spec.label][-n:])  # type: ignore[misc]
+        )
+        return next(allowed, longest)
+
     def _order(self) -> dict[str, list[Choice]]:
         if self._sorted is None:
             self._sorted = by_size(self, self.order)
@@ -111,10 +125,26 @@ class ProgressiveShrinking(PathSampling):
     def _draw(self) -> Path:
         rng = self.decisions.rng
         open_ = self.open_choices(self.current_epoch, self.trainer.max_epochs or 1)
-        # int(random() * n): the one draw that Python promises to keep stable.
-        return {
-            label: choices[int(rng.random() * len(choices))] for label, choices in open_.items()
-        }
+        for _ in range(MAX_DRAWS):
+            # int(random() * n): the one draw that Python promises to keep stable.
+            path = {label: cs[int(rng.random() * len(cs))] for label, cs in open_.items()}
+            if self.space.possible(path):
+                return path
+        found = self.space.first(lambda spec: rng.sample(open_[spec.label], len(open_[spec.label])))
+        return self._require_open(found)
+
+    def _opened(self, epoch: int) -> Callable[[ParameterSpec], list[Choice]]:
+        opened = self.open_choices(epoch, self.trainer.max_epochs or 1)
+        return lambda spec: opened[spec.label]
+
+    def _require_open(self, path: Path | None) -> Path:
+        if path is None:
+            raise StrategyError(
+                f"what a phase opens cannot keep the constraints {self.space.constraints}.\n"
+                "  expected: choices that can be taken together in every phase\n"
+                "  fix: open more at once with phases=[...], or change order="
+            )
+        return path
 
     def prepare_evaluation(self, stage: str, batch_idx: int) -> None:
         self.reseed(stage, self.current_epoch, batch_idx)
@@ -124,6 +154,8 @@ class ProgressiveShrinking(PathSampling):
 
     def check_fit(self) -> None:
         super().check_fit()
+        for epoch in range(self.trainer.max_epochs or 1) if self.space.constraints else ():
+            self._require_open(self.space.first(self._opened(epoch)))
         ordered, epochs = self._order(), self.trainer.max_epochs
         if self.phases is None:
             longest = max((len(choices) for choices in ordered.values()), default=1)
