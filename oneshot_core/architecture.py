@@ -272,8 +272,8 @@ def freeze(
     known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
     frozen = _Freezer(root, known.validate(space)).freeze(root)
     if weights == "fresh":
-        _reset(frozen)
-    return frozen
+        _reset(frozen)  # before classes that know how to initialise themselves become graphs
+    return _without_plugin_classes(frozen)
 
 
 class _Gone:
@@ -307,7 +307,7 @@ class _Freezer:
                     "  expected: every choice in the submodules of the model\n"
                     "  fix: register the choice as a submodule of what uses it"
                 )
-        return _without_plugin_classes(frozen)
+        return frozen
 
     def prepare(self, module: nn.Module) -> None:
         """Enter the choices at and below ``module`` into the memo."""
@@ -346,8 +346,6 @@ class _Freezer:
 
 def _without_plugin_classes(root: nn.Module) -> nn.Module:
     """Turn modules that are to be graphs into graphs, outermost first, shared ones once."""
-    if isinstance(root, GraphWhenFrozen):
-        return as_graph(root, "")
     graphs: dict[nn.Module, nn.Module] = {}
     for path, parent in list(root.named_modules()):
         if isinstance(parent, GraphWhenFrozen):
@@ -357,7 +355,7 @@ def _without_plugin_classes(root: nn.Module) -> nn.Module:
                 if child not in graphs:
                     graphs[child] = as_graph(child, f"{path}.{name}".lstrip("."))
                 parent._modules[name] = graphs[child]
-    return root
+    return as_graph(root, "") if isinstance(root, GraphWhenFrozen) else root
 
 
 def _reset(module: nn.Module) -> None:
