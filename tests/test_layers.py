@@ -15,7 +15,7 @@ PLUGINS = sorted((ROOT / "oneshot_plugins").rglob("*.py"))
 RANK = {
     "_version": 0, "errors": 0,
     "space": 1, "optimizers": 1, "hookspecs": 1, "_metadata": 1,
-    "_records": 2, "decision": 2, "hooks": 2,
+    "_records": 2, "decision": 2, "hooks": 2, "tied": 2,
     "_discovery": 3, "supernet": 3,
     "_registry": 4, "traversal": 4, "model_space": 4,
     "architecture": 5, "nn": 5,
