@@ -272,8 +272,8 @@ def freeze(
     known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
     frozen = _Freezer(root, known.validate(space)).freeze(root)
     if weights == "fresh":
-        _reset(frozen)
-    return frozen
+        _reset(frozen)  # before classes that know how to initialise themselves become graphs
+    return _without_plugin_classes(frozen)
 
 
 class _Gone:
@@ -307,7 +307,7 @@ class _Freezer:
                     "  expected: every choice in the submodules of the model\n"
                     "  fix: register the choice as a submodule of what uses it"
                 )
-        return _without_plugin_classes(frozen)
+        return frozen
 
     def prepare(self, module: nn.Module) -> None:
         """Enter the choices at and below ``module`` into the memo."""

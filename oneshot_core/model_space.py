@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from itertools import islice
 from typing import TypeAlias, cast
 
@@ -30,6 +31,7 @@ from .space.mutable import MutableModule
 from .space.spec import Candidate, Choice, ParameterSpec
 from .space.value import Value
 from .supernet import BaseSuperNetModule
+from .tied import Tied, TooManyError, groups_of
 
 MAX_LISTED = 4096
 """Choices are listed to draw one of them up to this number."""
@@ -39,6 +41,10 @@ GRID = 65
 """Numbers of an interval that are tried where its default breaks a constraint."""
 TRIES = 200
 """Draws that may break a constraint before one is built that cannot."""
+RARE = 0.05
+"""Where fewer draws than this part keep the constraints, all draws are built to keep them."""
+MAX_COUNTED = 500_000
+"""Choices that are tried to count tied choices."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +122,51 @@ class ModelSpace:
         """
         if any(spec.interval is not None for spec in self.specs.values()):
             return cast(int, math.inf)
-        return _Counter(self._conditions).count(self._nodes, {})
+        if self._tied is None:
+            return _Counter(self._conditions).count(self._nodes, {})
+        tied, specs = self._tied
+        decided: dict[str, Choice] = {spec.label: spec.default for spec in specs}
+        others = [c for c in self._conditions if not c.labels & decided.keys()]
+        return tied.count({}) * _Counter(others).count(self._nodes, decided)
+
+    @cached_property
+    def _tied(self) -> tuple[Tied, list[ParameterSpec]] | None:
+        """What can be counted at once: tied choices that always decide, and nothing else's place.
+
+        None if there are none, or too many.
+        """
+        always = _closure(self._nodes, lambda node: node.always)
+        free = {spec.label for node in always for spec in node.specs}
+        gating = {
+            label
+            for node in _reachable(self._nodes)
+            for gate in node.gates
+            for label in gate.labels
+        }
+        groups = [
+            group
+            for group in groups_of(list(self.specs.values()), self._conditions)
+            if any(c.labels & {group[0].label} for c in self._conditions)
+            and all(
+                s.label in free - gating and s.interval is None and s.prior is None for s in group
+            )
+        ]
+        specs = [spec for group in groups for spec in group]
+        labels = {spec.label for spec in specs}
+        tied = Tied(specs, [c for c in self._conditions if c.labels <= labels], MAX_COUNTED)
+        try:
+            return (tied, specs) if specs and tied.count({}) else None
+        except TooManyError:
+            return None
+
+    @cached_property
+    def _drawn_together(self) -> Tied | None:
+        """Tied choices of which independent draws would hardly ever keep the constraints."""
+        if self._tied is None:
+            return None
+        tied, specs = self._tied
+        combinations = math.prod(spec.size for spec in specs)
+        return tied if tied.count({}) < RARE * combinations else None
 
     def __len__(self) -> int:
         """Return :attr:`size`; Python refuses lengths from ``2**63`` on, ``size`` has no limit."""
@@ -183,8 +233,12 @@ class ModelSpace:
         Raises:
             ArchitectureError: no completion of ``partial`` keeps the constraints.
         """
+        together = self._drawn_together
         for _ in range(TRIES):
-            drawn = self.reduce(self._draw(partial, rng))
+            begun = partial if together is None else together.draw(partial, rng)
+            if begun is None:
+                break
+            drawn = self.reduce(self._draw(begun, rng))
             if self.possible(drawn):
                 return drawn
 

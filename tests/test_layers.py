@@ -15,7 +15,7 @@ PLUGINS = sorted((ROOT / "oneshot_plugins").rglob("*.py"))
 RANK = {
     "_version": 0, "errors": 0,
     "space": 1, "optimizers": 1, "hookspecs": 1, "_metadata": 1,
-    "_requirements": 2, "_records": 2, "decision": 2, "hooks": 2,
+    "_requirements": 2, "_records": 2, "decision": 2, "hooks": 2, "tied": 2,
     "_settings": 3, "supernet": 3,
     "_discovery": 4, "traversal": 4, "model_space": 4,
     "_registry": 5, "architecture": 5,

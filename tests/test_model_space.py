@@ -8,6 +8,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from oneshot_core import nn as onn
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import ArchitectureError, LabelError
 from oneshot_core.model_space import ModelSpace
@@ -26,6 +28,9 @@ from oneshot_core.space import (
     MutableModule,
     ParameterSpec,
     Repeat,
+    Value,
+    choice,
+    constrain,
 )
 from oneshot_core.supernet import BaseSuperNetModule
 from oneshot_core.traversal import traverse_and_mutate_submodules
@@ -409,3 +414,48 @@ class ManyInputs(MutableModule):
 def test_choices_of_one_module_that_are_independent_are_counted_one_by_one() -> None:
     """Listing the 2^30 combinations would not end."""
     assert ModelSpace(nn.Sequential(ManyInputs(), ManyInputs())).size == (1 + 3) ** 30
+
+
+def test_where_few_draws_keep_a_constraint_those_are_drawn_equally_often() -> None:
+    """Five equal digits: 10 of 100,000, which draws that are thrown away would hardly find."""
+    digits = [choice(range(10), label=f"digit{i}") for i in range(5)]
+    model = nn.Sequential(*(onn.Linear(d + 1, 2) for d in digits))
+    for one, other in pairwise(digits):
+        constrain(model, one == other)
+    space = ModelSpace(model)
+    assert space.size == 10
+    rng = random.Random(0)
+    found = Counter(space.sample(rng)["digit0"] for _ in range(500))
+    assert set(found) == set(range(10))
+    assert sum((count - 50) ** 2 / 50 for count in found.values()) < 28  # 9 degrees of freedom
+    assert space.complete({"digit3": 4}, rng) == {f"digit{i}": 4 for i in range(5)}
+    with pytest.raises(ArchitectureError, match="keeps the constraints"):
+        space.complete({"digit3": 4, "digit1": 5}, rng)
+
+
+def test_tied_choices_and_others_count_together() -> None:
+    """With what is chosen inside candidates, and constraints between those."""
+
+    def width(name: str) -> Value:
+        return choice([1, 2, 3], label=name)
+
+    inner = nn.Sequential(onn.Linear(2, width("c")), onn.Linear(2, width("d")))
+    model = nn.Sequential(
+        onn.Linear(2, width("a")),
+        onn.Linear(2, width("b")),
+        onn.Linear(2, width("free")),
+        LayerChoice({"deep": inner, "none": nn.Identity()}, label="kind"),
+    )
+    constrain(model, width("a") < width("b"), width("c") >= width("d"))
+    space = ModelSpace(model)
+    assert space.size == len(list(space.architectures())) == 3 * 3 * (6 + 1)
+
+
+def test_draws_depend_on_the_generator_alone_not_on_earlier_draws() -> None:
+    digits = [choice(range(10), label=f"digit{i}") for i in range(4)]
+    model = nn.Sequential(*(onn.Linear(d + 1, 2) for d in digits))
+    constrain(model, digits[0] + digits[1] + digits[2] == digits[3])
+    used = ModelSpace(model)
+    for _ in range(10):
+        used.sample(random.Random(5))
+    assert used.sample(random.Random(7)) == ModelSpace(model).sample(random.Random(7))

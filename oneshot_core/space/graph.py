@@ -40,6 +40,10 @@ def as_graph(module: GraphWhenFrozen, path: str) -> fx.GraphModule:
             "  expected: a forward without control flow that depends on tensors\n"
             "  fix: rewrite forward, or tell the author of the plugin it comes from"
         ) from error
-    traced = fx.GraphModule(module, graph, class_name=name)
+    for node in graph.nodes:
+        node.type = None  # annotations are text in many modules, and pickle looks for its name
+    plain = fx.Graph()  # that of a tracer names its class, which is ours, when it is pickled
+    plain.output(plain.graph_copy(graph, {}))
+    traced = fx.GraphModule(module, plain, class_name=name)
     traced.training = module.training
     return traced

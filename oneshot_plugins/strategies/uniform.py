@@ -79,6 +79,15 @@ class UniformSampling(BaseOneShotLightningModule):
     def make_decision(self, spec: ParameterSpec) -> Decision:
         return UniformDecision(spec)
 
+    def resample(self) -> dict[str, Choice]:
+        """Draw for the next forward passes: all that keeps the constraints equally probable."""
+        if not self.space.constraints:
+            return super().resample()
+        drawn = self.space.sample(self.decisions.rng)
+        for module in self.nas_modules:
+            module.resample(drawn)
+        return drawn
+
     def search_step(self, batch: Any, batch_idx: int) -> None:
         self.reseed("train", self.current_epoch, batch_idx)
         self.resample()

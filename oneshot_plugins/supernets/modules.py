@@ -24,6 +24,7 @@ from oneshot_core.space import (
     InputChoice,
     LayerChoice,
     MutableModule,
+    Patch,
     Repeat,
     reduce_inputs,
 )
@@ -52,7 +53,8 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
             self.add_module(name, module)
         self.training = choice.training
         for name, value in choice.__dict__.items():
-            if "hooks" in name:  # what was registered on the choice goes on; handles remove it
+            # What was registered on the choice goes on (handles remove it), constraints too.
+            if "hooks" in name or isinstance(value, Patch):
                 self.__dict__[name] = value
 
     @property

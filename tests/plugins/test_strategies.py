@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 
@@ -100,6 +101,25 @@ def test_the_path_of_a_batch_depends_on_seed_epoch_and_index_alone() -> None:
         paths.append(drawn)
     assert paths[0] == paths[1]
     assert len({tuple(p.items()) for p in paths[0]}) > 1
+
+
+def test_draws_that_keep_a_constraint_are_equally_probable() -> None:
+    """However few there are, and what decides nothing is drawn too."""
+    model = Model()
+    values = [oneshot.choice(range(8), label=f"value{i}") for i in range(4)]
+    model.more = nn.ModuleList(oneshot.nn.Linear(v + 1, 2) for v in values)
+    for one, other in itertools.pairwise(values):
+        oneshot.constrain(model, one + 1 == other)
+    search = UniformSampling(model, seed=0)
+    drawn = []
+    for step in range(250):
+        search.reseed("train", 0, step)
+        drawn.append(search.resample())
+        assert search.space.possible(drawn[-1])
+        assert drawn[-1] == {d.spec.label: d.active()[0].candidate for d in search.decisions}
+    found = Counter(each["value0"] for each in drawn)
+    assert set(found) == set(range(5))
+    assert sum((count - 50) ** 2 / 50 for count in found.values()) < 20  # 4 degrees of freedom
 
 
 def test_uniform_sampling_has_no_opinion_before_a_ranking() -> None:

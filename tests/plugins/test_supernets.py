@@ -10,12 +10,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import oneshot_core as oneshot
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import LabelError, SpaceError, StrategyError
 from oneshot_core.model_space import ModelSpace
 from oneshot_core.space import InputChoice, LayerChoice, Mutable, ParameterSpec, Repeat
 from oneshot_core.supernet import BaseSuperNetModule
 from oneshot_core.traversal import traverse_and_mutate_submodules
+from oneshot_plugins.supernets.elastic import ElasticLayer
 from oneshot_plugins.supernets.modules import (
     MixedChoice,
     MixedInput,
@@ -349,6 +351,20 @@ def test_forward_hooks_registered_on_a_choice_go_on_after_mutation() -> None:
     handle.remove()
     module(torch.randn(3, 2))
     assert seen == [(3, 2)]
+
+
+def test_constraints_attached_to_a_choice_hold_after_mutation() -> None:
+    depth = oneshot.choice([1, 2], label="depth")
+    width = oneshot.choice([1, 2], label="width")
+    repeat = Repeat(lambda index: oneshot.nn.Linear(3, 3, bias=width > 1), depth)
+    oneshot.constrain(repeat, depth == width)
+    model = nn.Sequential(repeat)
+    assert ModelSpace(model).size == 2
+    table = DecisionTable(Fixed)
+    traverse_and_mutate_submodules(
+        model, [MixedRepeat.mutate, ElasticLayer.mutate], {"decisions": table}
+    )
+    assert ModelSpace(model).size == 2
 
 
 def test_candidates_with_tuple_outputs_can_be_superposed() -> None:
