@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import logging
 import os
 import subprocess
@@ -19,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import oneshot_core as oneshot
 from oneshot_core.hooks import no_default_hook
+from oneshot_plugins.strategies.uniform import UniformDecision
 
 from .timing import Ratio, compare
 
@@ -93,6 +96,50 @@ def walk() -> Ratio:
         lambda: oneshot.traverse_and_mutate_submodules(tree, [no_opinion, no_default_hook]),
         lambda: sum(1 for _ in tree.named_modules()),
     )
+
+
+def mutation() -> Ratio:
+    """A search's whole walk over 10,000 modules, 500 of them choices, against one pass."""
+
+    def build() -> nn.Module:
+        return nn.Sequential(
+            *(
+                nn.Sequential(
+                    *(nn.Identity() for _ in range(16)),
+                    oneshot.LayerChoice([nn.Identity()], label=f"l{n}"),
+                )
+                for n in range(500)
+            )
+        )
+
+    pairs = 15
+    fresh = [build() for _ in range(pairs + 1)]  # a second walk finds nothing to replace
+    gc.collect()
+    gc.freeze()  # the collector need not look through the trees that wait
+    pass_over = build()
+    classes = [
+        oneshot.registry.load("supernet", name) for name in oneshot.registry.names("supernet")
+    ]
+    hooks = [*(cls.mutate for cls in classes), no_default_hook]
+
+    def ours() -> None:
+        table = oneshot.DecisionTable(UniformDecision)
+        oneshot.traverse_and_mutate_submodules(fresh.pop(), hooks, {"decisions": table})
+
+    try:
+        return compare(ours, lambda: sum(1 for _ in pass_over.named_modules()), pairs=pairs)
+    finally:
+        gc.unfreeze()
+
+
+def frozen_copy() -> Ratio:
+    """Freezing 1,000 layers out of 4,000 against ``copy.deepcopy`` of the result."""
+    model = nn.Sequential(
+        *(oneshot.LayerChoice([nn.Linear(8, 8) for _ in range(4)]) for _ in range(1000))
+    )
+    chosen = oneshot.ModelSpace(model).default()
+    result = oneshot.freeze(model, chosen)
+    return compare(lambda: oneshot.freeze(model, chosen), lambda: copy.deepcopy(result))
 
 
 def sampled_step() -> Ratio:
@@ -259,6 +306,8 @@ def _install(folder: Path) -> None:
 
 CASES: dict[str, Callable[[], Ratio]] = {
     "walk": walk,
+    "mutation": mutation,
+    "frozen_copy": frozen_copy,
     "wrapped_step": wrapped_step,
     "wrapped_tiny_step": wrapped_tiny_step,
     "sampled_step": sampled_step,

@@ -73,8 +73,10 @@ def run_hooks(
     """
     for hook in hooks:
         answer = hook(module, path, memo, options)
-        if answer is None:  # by far the most frequent answer
+        if answer is None:  # by far the most frequent answers: nothing, and the last hook's
             continue
+        if answer is True:
+            break
         result = HookResult.parse(answer, hook=hook, path=path)
         if result.replacement is not None:
             module = result.replacement

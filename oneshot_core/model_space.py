@@ -210,14 +210,27 @@ class ModelSpace:
         order: Callable[[ParameterSpec], Iterable[Choice]] = ParameterSpec.choices,
     ) -> Iterator[dict[str, Choice]]:
         """Yield every possible completion, choices tried in an ``order``."""
-        undecided = next((s for s in self.active(partial) if s.label not in partial), None)
-        if undecided is None:
-            yield partial
-            return
-        for choice in order(undecided):
-            further = {**partial, undecided.label: choice}
+        # A stack of its own: there may be more labels than Python can recurse.
+        stack = [iter([partial])]
+        while stack:
+            current = next(stack[-1], None)
+            if current is None:
+                stack.pop()
+                continue
+            undecided = next((s for s in self.active(current) if s.label not in current), None)
+            if undecided is None:
+                yield current
+            else:
+                stack.append(self._with(current, undecided.label, order(undecided)))
+
+    def _with(
+        self, partial: dict[str, Choice], label: str, choices: Iterable[Choice]
+    ) -> Iterator[dict[str, Choice]]:
+        """Yield ``partial`` with each choice of one more label that is possible."""
+        for choice in choices:
+            further = {**partial, label: choice}
             if self.possible(further):
-                yield from self._complete(further, order)
+                yield further
 
     def sample(self, rng: random.Random) -> dict[str, Choice]:
         """Draw an architecture: every active choice uniformly, from ``rng`` alone.
@@ -298,6 +311,9 @@ class ModelSpace:
             others = spec.choices() if spec.interval is None else spec.interval.grid(GRID)
             yield from (choice for choice in others if choice != spec.default)
 
+        defaults = self.reduce({label: spec.default for label, spec in self.specs.items()})
+        if self.possible(defaults):
+            return defaults
         found = self.first(default_first)
         if found is None:
             raise SpaceError(
@@ -552,18 +568,11 @@ class _Counter:
                 return 0
             if any(spec.label not in chosen for spec in node.specs):
                 undecided.append(node)
-        groups: list[tuple[set[str], list[_Node]]] = []
-        for node in undecided:
-            labels = _labels(node) - chosen.keys()
-            members = [node]
-            for group in [
-                g for g in groups if g[0] & labels or _connected(g[0], labels, self.conditions)
-            ]:
-                groups.remove(group)
-                labels |= group[0]
-                members += group[1]
-            groups.append((labels, members))
-        return math.prod(self.count_group(members, labels, chosen) for labels, members in groups)
+        open_labels = [(node, _labels(node) - chosen.keys()) for node in undecided]
+        return math.prod(
+            self.count_group(members, labels, chosen)
+            for labels, members in _groups(open_labels, self.conditions)
+        )
 
     def count_group(self, nodes: list[_Node], labels: set[str], chosen: _Chosen) -> int:
         """Count for choices that depend on each other."""
@@ -610,8 +619,34 @@ class _Counter:
         return total
 
 
-def _connected(one: set[str], other: set[str], conditions: Sequence[_Condition]) -> bool:
-    return any(c.labels & one and c.labels & other for c in conditions)
+def _groups(
+    nodes: Sequence[tuple[_Node, set[str]]], conditions: Sequence[_Condition]
+) -> list[tuple[set[str], list[_Node]]]:
+    """Put nodes together that share a label or a condition, directly or through others."""
+    leader: dict[str, str] = {}
+
+    def leading(label: str) -> str:
+        while leader[label] != label:
+            leader[label] = label = leader[leader[label]]
+        return label
+
+    def join(labels: Iterable[str]) -> None:
+        first: str | None = None
+        for label in labels:
+            own = leading(leader.setdefault(label, label))
+            first = own if first is None else first
+            leader[own] = first
+
+    for _, labels in nodes:
+        join(labels)
+    for condition in conditions:
+        join(label for label in condition.labels if label in leader)
+    groups: dict[str, tuple[set[str], list[_Node]]] = {}
+    for node, labels in nodes:
+        joined, members = groups.setdefault(leading(next(iter(labels))), (set(), []))
+        joined |= labels
+        members.append(node)
+    return list(groups.values())
 
 
 def _labels(node: _Node) -> set[str]:

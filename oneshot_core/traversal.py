@@ -109,7 +109,7 @@ class _Walk:
     generation: int = 0
 
     def run(self, root: nn.Module) -> None:
-        self.original.update(root.modules())
+        self.original.update(_modules_in(root))
         self.settled[root] = root
         try:
             self.visit(root, "")
@@ -119,7 +119,7 @@ class _Walk:
             if parent in self.original:
                 self._bind(parent, name, child)
         if self.found:
-            in_tree = set(root.modules())
+            in_tree = _modules_in(root)
             self.found = [module for module in self.found if module in in_tree]
 
     def visit(self, parent: nn.Module, prefix: str) -> None:
@@ -204,6 +204,18 @@ class _Walk:
         """Put every original back where it was."""
         for parent, name, child in reversed(self.done):
             parent._modules[name] = child
+
+
+def _modules_in(root: nn.Module) -> set[nn.Module]:
+    """Return what ``root.modules()`` yields, several times as fast: without names and order."""
+    found = {root}
+    stack = [root]
+    while stack:
+        for child in stack.pop()._modules.values():
+            if child is not None and child not in found:
+                found.add(child)
+                stack.append(child)
+    return found
 
 
 def _endless(where: str) -> MutationError:

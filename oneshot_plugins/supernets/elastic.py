@@ -52,8 +52,10 @@ class ElasticLayer(BaseSuperNetModule):
         cls, module: nn.Module, name: str, memo: Memo, mutate_kwargs: Options
     ) -> ElasticLayer | None:
         """Replace a layer with choices; the mutation hook."""
-        if not isinstance(module, MutableLayer):
+        # Not isinstance: that asks twins in Python, for every module of every model.
+        if MutableLayer not in type(module).__mro__:
             return None
+        assert isinstance(module, MutableLayer)
         table = cast(DecisionTable, mutate_kwargs["decisions"])
         decisions = [table.decide(spec, path=name) for spec in module.specs_at(name)]
         if any(decision.superposes and decision.spec.size > 1 for decision in decisions):

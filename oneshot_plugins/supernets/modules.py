@@ -43,15 +43,15 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
     """
 
     replaces: ClassVar[type[MutableModule]]
+    path: str
 
     def __init__(self, choice: P, *decisions: Decision, path: str = "") -> None:
         super().__init__(*decisions)
         # By plain reference: as a submodule it would appear in the tree as a choice again.
-        self.__dict__["choice"] = choice
-        self.path = path
+        # Past setattr, which is slow: a model may hold thousands of choices.
+        self.__dict__.update(choice=choice, path=path, training=choice.training)
         for name, module in choice.named_children():
             self.add_module(name, module)
-        self.training = choice.training
         for name, value in choice.__dict__.items():
             # What was registered on the choice goes on (handles remove it), constraints too.
             if "hooks" in name or isinstance(value, Patch):
@@ -128,6 +128,8 @@ class MixedInput(MixedChoice[InputChoice]):
     def mutate(
         cls, module: nn.Module, name: str, memo: Memo, mutate_kwargs: Options
     ) -> MixedChoice[InputChoice] | None:
+        if type(module) is not InputChoice:
+            return None
         mixed = super().mutate(module, name, memo, mutate_kwargs)
         if mixed is not None and mixed.decision.superposes:
             reduction = mixed.original.reduction

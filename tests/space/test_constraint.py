@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import itertools
 import pickle
 import random
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -277,3 +279,18 @@ def test_the_default_of_an_interval_gives_way_to_a_condition(make: Any) -> None:
     space = ModelSpace(model)
     assert space.default()["rate"] <= 0.02  # type: ignore[operator]
     assert space.sample(random.Random(0))["rate"] <= 0.02  # type: ignore[operator]
+
+
+def test_spaces_may_have_more_labels_than_python_can_recurse() -> None:
+    """Many choices and one condition that the defaults break."""
+    layers = [LayerChoice([nn.ReLU(), nn.Tanh()]) for _ in range(300)]
+    model = nn.Sequential(*layers, onn.Linear(2, A))
+    constrain(model, A < 3)
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack()) + 200)
+    try:
+        space = ModelSpace(model)
+        assert space.default()["a"] == 1
+        assert next(space.architectures())["a"] == 1
+    finally:
+        sys.setrecursionlimit(limit)
