@@ -7,8 +7,6 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from packaging.version import Version
-
 from ..._discovery import close_matches
 from ..._version import __version__
 from ...errors import PluginError
@@ -94,6 +92,8 @@ def core_bounds(version: str = __version__) -> tuple[str, str]:
     The lowest is ``version`` itself, for nobody tried the package with an older one. Before 1.0
     the next minor version may change the API, then the next major version.
     """
+    from packaging.version import Version  # slow to import, and listing plugins imports this file
+
     this = Version(version)
     lowest = re.sub(r"\.0$", "", this.base_version) if not this.is_prerelease else this.public
     above = f"0.{this.minor + 1}" if this.major == 0 else f"{this.major + 1}"
