@@ -42,6 +42,7 @@ class MixedChoice(BaseSuperNetModule, Generic[P]):
     """
 
     replaces: ClassVar[type[MutableModule]]
+    path: str
 
     def __init__(self, choice: P, *decisions: Decision, path: str = "") -> None:
         super().__init__(*decisions)
