@@ -20,7 +20,7 @@ RANK = {
     "_registry": 4, "traversal": 4, "model_space": 4,
     "architecture": 5, "nn": 5,
     "lightning": 6,
-    "testing": 7, "cli": 8, "__main__": 9, "__init__": 9,
+    "inspection": 7, "testing": 7, "cli": 8, "__main__": 9, "__init__": 9,
 }  # fmt: skip
 """A module imports from lower ranks only (and from its own package)."""
 
