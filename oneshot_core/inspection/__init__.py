@@ -98,7 +98,8 @@ def inspect(
         )
     known = default_registry() if registry is None else registry
     names = [strategies] if isinstance(strategies, str) else strategies
-    with isolated_rng(root):
+    with isolated_rng(root), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what running copies warns about is said by the real run
         return _Inspector(root, known, names).inspect(feeds_for(root, sample_batch))
 
 
@@ -118,6 +119,8 @@ class _Inspector:
         self.runs_on = META
         self.original_feed: Feed | None = None
         self.with_data: Feed | None = None
+        self.activations: int | None = None
+        self.output: Any = None
         self.bare = copy_of(root, data=False)
         self.space = ModelSpace(self.bare)
 
@@ -148,7 +151,7 @@ class _Inspector:
         memory = self._memory(sizes, probe)
         if probe is not None:
             check = ShapeCheck(self.space, probe, self._confirming(probe), self._superposed)
-            check.run()
+            check.run(self.output)
             self.problems += check.problems
             self.warnings += check.warnings
         capabilities = self._capabilities(probe)
@@ -185,7 +188,7 @@ class _Inspector:
                 probe = self._probe(feed, data=data)
                 probe.pin(default)
                 try:
-                    probe.run()
+                    self.activations, self.output = activation_bytes(probe)
                 except Exception as error:
                     failed = failed or error
                     why = located(probe.root, probe.run) or ("", error)
@@ -263,8 +266,7 @@ class _Inspector:
         )
         if probe is None:
             return replace(memory, note="nothing was run")
-        probe.pin(self.space.default())
-        memory = replace(memory, default_activations=activation_bytes(probe))
+        memory = replace(memory, default_activations=self.activations)
         superposed = self._superposed()
         if superposed.refused:
             first = superposed.refused[0]
@@ -272,7 +274,7 @@ class _Inspector:
                 memory, note=f"not superposed: {first.path!r} refuses: {condensed(first.error)}"
             )
         try:
-            return replace(memory, superposed_activations=activation_bytes(superposed))
+            return replace(memory, superposed_activations=activation_bytes(superposed)[0])
         except Exception as error:
             return replace(memory, note=f"not superposed: {condensed(error)}")
 

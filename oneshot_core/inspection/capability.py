@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -52,11 +51,9 @@ class Trial:
         """
         try:
             cls = self.registry.load("strategy", name)
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                # On nothing at all: what is wrong here is not the model's fault.
-                idle = self._search(cls, nn.Module())
-                return self._tried(name, cls, idle)
+            # On nothing at all: what is wrong here is not the model's fault.
+            idle = self._search(cls, nn.Module())
+            return self._tried(name, cls, idle)
         except UnknownComponentError:
             raise
         except PluginLoadError as error:

@@ -25,11 +25,11 @@ def _bytes(tensors: Iterable[Tensor]) -> int:
     return sum(t.numel() * t.element_size() for t in tensors if not nn.parameter.is_lazy(t))
 
 
-def activation_bytes(probe: Probe) -> int:
-    """Run the network once and return the bytes of what its modules return, each tensor once.
+def activation_bytes(probe: Probe) -> tuple[int, Any]:
+    """Run the network; return the bytes of what its modules return, and its output.
 
-    Views, and what is changed in place, are the tensor that they are a part of. Inputs and weights
-    do not count.
+    Each tensor counts once. Views, and what is changed in place, are the tensor that they are a
+    part of. Inputs and weights do not count.
     """
     held: dict[int, Tensor] = {}
     given = [*probe.root.parameters(), *probe.root.buffers()]
@@ -42,11 +42,12 @@ def activation_bytes(probe: Probe) -> int:
 
     handles = [module.register_forward_hook(note) for module in probe.root.modules()]
     try:
-        probe.run()
+        output = probe.run()
     finally:
         for handle in handles:
             handle.remove()
-    return sum(t.untyped_storage().nbytes() for key, t in held.items() if key not in known)
+    total = sum(t.untyped_storage().nbytes() for key, t in held.items() if key not in known)
+    return total, output
 
 
 def _storage(tensor: Tensor) -> int:

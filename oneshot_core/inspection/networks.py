@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -53,6 +53,7 @@ class Networks:
         """Return the smallest, the default and the largest network, with their costs."""
         self.copies = {False: self.bare}
         self.frozen: dict[object, nn.Module] = {}
+        self.known: dict[object, float] = {}
         count = Counter(self.bare)
         default = self.space.default()
         smallest, largest, method = extremes(self.space, count)
@@ -64,15 +65,20 @@ class Networks:
             return Sizes(networks[0], networks[1], networks[2], method)
         costs = self._costs(default)
         measured = [
-            Network(
-                network.architecture,
-                network.parameters,
-                size,
-                {name: self._ask(cost, network.architecture) for name, cost in costs.items()},
-            )
+            replace(network, weight_bytes=size, costs=self._measured(costs, network.architecture))
             for network, size in zip(networks, bytes_of, strict=True)
         ]
         return Sizes(measured[0], measured[1], measured[2], method)
+
+    def _measured(
+        self, costs: Mapping[str, Any], architecture: Mapping[str, Choice]
+    ) -> dict[str, float]:
+        """Return name -> cost of one network; without those that cannot run it."""
+        found = {}
+        for name, cost in costs.items():
+            with suppress(Exception):  # a network that fails is reported where shapes are checked
+                found[name] = self._cost(name, cost, architecture)
+        return found
 
     def _cannot_freeze(self, error: OneShotError) -> None:
         self.problems.append(
@@ -112,7 +118,15 @@ class Networks:
                 self._left_out(record.name, f"it is not repeatable: {value}, then {again}")
                 continue
             usable[record.name] = cost
+            key = (record.name, *default.items())
+            self.known[key] = value
         return usable
+
+    def _cost(self, name: str, cost: Any, architecture: Mapping[str, Choice]) -> float:
+        key = (name, *architecture.items())
+        if key not in self.known:
+            self.known[key] = self._ask(cost, architecture)
+        return self.known[key]
 
     def _left_out(self, name: str, why: str) -> None:
         self.warnings.append(Finding("cost-left-out", f"the cost {name!r} is left out: {why}"))
@@ -130,9 +144,7 @@ class Networks:
         self, cost: Any, architecture: Mapping[str, Choice], feed: Feed | None, *, data: bool
     ) -> float:
         network = self._frozen(architecture, data=data)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            if feed is None:
-                return float(cost(network))
-            with on(feed):
-                return float(cost(network if feed.plain else Fed(network, feed), *feed.args))
+        if feed is None:
+            return float(cost(network))
+        with on(feed):
+            return float(cost(network if feed.plain else Fed(network, feed), *feed.args))

@@ -5,7 +5,6 @@ Not one of a strategy: what it computes when pinned is what every strategy's sup
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -75,9 +74,7 @@ def mutate_what_can_be(
             return True
         return True if new is module else new
 
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # the real walk of a search says it
-        traverse_and_mutate_submodules(root, [guarded], options)
+    traverse_and_mutate_submodules(root, [guarded], options)
     return refused
 
 

@@ -68,12 +68,14 @@ class ShapeCheck:
         self.outputs: dict[str, list[Choice]] = {}
         self.normal = ""
 
-    def run(self) -> None:
-        """Try everything."""
-        default = self.space.default()
-        self.probe.pin(default)
-        self.normal = form_of(self.probe.run())
-        self._enter(default)
+    def run(self, output: object) -> None:
+        """Try everything.
+
+        Args:
+            output: what the default architecture returned, which the probe has just run.
+        """
+        self.normal = form_of(output)
+        self._enter(self.space.default())
         while self.queue:
             self._check(self.queue.popleft())
         self._report()
@@ -84,7 +86,9 @@ class ShapeCheck:
         for label in new:
             modules = [self.probe.modules[path] for path in self.at.get(label, ())]
             calls: dict[nn.Module, list[Call]] = {
-                m: list(self.probe.calls[m]) for m in modules if m in self.probe.calls
+                module: list(self.probe.calls[module])
+                for module in modules
+                if module in self.probe.calls
             }
             self.known[label] = _Known(architecture, calls)
         self.queue += new

@@ -8,6 +8,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .report import Capability, ChoiceInfo, Finding, Inspection, digits
 
@@ -24,12 +25,14 @@ class Section:
         head: names of the columns; none for lines.
         rows: cells.
         style: of the heading.
+        right: positions of the columns of numbers.
     """
 
     title: str
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     style: str = "bold"
+    right: tuple[int, ...] = ()
 
 
 def sections(report: Inspection) -> Iterator[Section]:
@@ -130,7 +133,8 @@ def _sizes(report: Inspection) -> Section:
     }[sizes.method]
     fed = f"; costs of {report.fed}" if report.fed and names else ""
     head = ("NETWORK", "PARAMETERS", *(name.upper() for name in names), "WEIGHTS")
-    return Section(f"Size ({how}{fed})", head, tuple(rows))
+    right = tuple(range(1, len(head)))
+    return Section(f"Size ({how}{fed})", head, tuple(rows), right=right)
 
 
 def _number(value: float | None) -> str:
@@ -155,7 +159,7 @@ def _memory(report: Inspection) -> Section:
         rows.append(("activations, superposed", size(memory.superposed_activations), note))
     elif memory.note:
         rows.append(("activations, superposed", "?", memory.note))
-    return Section("Memory", ("WHAT", "BYTES", ""), tuple(rows))
+    return Section("Memory", ("WHAT", "BYTES", ""), tuple(rows), right=(1,))
 
 
 def _capability(capability: Capability) -> Iterator[tuple[str, ...]]:
@@ -200,8 +204,8 @@ def as_text(report: Inspection) -> str:
         if section.head:
             table = Table(box=None, pad_edge=False, show_edge=False)
             for index, name in enumerate(section.head):
-                numbers = all(row[index][:1].isdigit() for row in section.rows) and index > 0
-                table.add_column(name, overflow="fold", justify="right" if numbers else "left")
+                justify: Literal["left", "right"] = "right" if index in section.right else "left"
+                table.add_column(name, overflow="fold", justify=justify)
             for row in section.rows:
                 table.add_row(*map(Text, row))
             console.print(table)
