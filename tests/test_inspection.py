@@ -19,6 +19,7 @@ from oneshot_core.errors import (
     UnknownComponentError,
     UnsupportedModuleError,
 )
+from oneshot_core.inspection.probe import AsDeclared
 from oneshot_core.inspection.sizes import Counter, extremes, greedy
 from oneshot_core.lightning import BaseOneShotLightningModule
 from oneshot_core.testing.tensors import rng_state, trace_of
@@ -95,6 +96,11 @@ class TestChoices:
         model = nn.Sequential(oneshot.LayerChoice({"x": nn.ReLU(), "y": middle}, label="a"))
         choice = oneshot.inspect(model).choices[-1]
         assert choice.when == ("a = y and b = 1",)
+
+    def test_what_runs_with_every_candidate_always_runs(self) -> None:
+        inner = oneshot.LayerChoice([nn.ReLU(), nn.Tanh()], label="op")
+        model = nn.Sequential(oneshot.Repeat([nn.Sequential(inner), nn.ReLU()], (1, 2), label="d"))
+        assert [choice.when for choice in oneshot.inspect(model).choices] == [(), ()]
 
     def test_a_choice_that_is_used_twice_is_found_at_both_places(self) -> None:
         shared = oneshot.LayerChoice([nn.ReLU(), nn.Tanh()], label="act")
@@ -272,6 +278,35 @@ class TestShapes:
         assert not of_kind(report.warnings, "outputs-differ")  # weighted channels can be added
         assert all(c.able and c.ran for c in report.capabilities)
 
+    @pytest.mark.parametrize("more", [0, 4])
+    def test_choices_that_fit_one_by_one_but_not_together_are_found(self, more: int) -> None:
+        class Model(nn.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                width = oneshot.choice([2, 8], label="width")
+                self.body = nn.Sequential(
+                    onn.Linear(4, width),
+                    *(
+                        oneshot.LayerChoice([nn.ReLU(), nn.Tanh()], label=f"c{i}")
+                        for i in range(more)
+                    ),
+                    oneshot.LayerChoice(
+                        {"any": nn.ReLU(), "some": nn.Tanh(), "eight": nn.LayerNorm(8)}, label="end"
+                    ),
+                )
+
+            def forward(self, x: Tensor) -> Tensor:
+                return self.body(x).sum(1)
+
+        report = oneshot.inspect(Model(), torch.zeros(3, 4))
+        assert report.architectures == 6 * 2**more
+        (problem,) = report.problems
+        assert (problem.kind, problem.labels) == ("combination-fails", ("width", "end"))
+        assert problem.choice == (2, "eight")
+        assert problem.at == f"body.{more + 1}.candidates.eight"
+        assert not any(capability.able for capability in report.capabilities)
+        assert Inspection.from_json(report.to_json()) == report
+
     def test_what_constraints_forbid_is_not_tried(self) -> None:
         width = oneshot.choice([2, 8], label="width")
         model = nn.Sequential(onn.Linear(4, width), nn.Linear(8, 1))
@@ -413,6 +448,27 @@ class TestCapability:
         assert by_name["demanding"].able is None
         assert "teacher" in by_name["demanding"].refusals[0].reason
         assert report.ok
+
+    def test_a_supernet_module_that_forgot_its_choice_is_tried_but_no_strategy_is(self) -> None:
+        class Forgetful(oneshot.BaseSuperNetModule):
+            def __init__(self, choice: oneshot.LayerChoice, decision: oneshot.Decision) -> None:
+                super().__init__(decision)
+                self.candidates = choice.candidates
+
+            def select(self, chosen: dict[str, object]) -> nn.Module:
+                return self.candidates[chosen["c"]]
+
+            def forward(self, x: Tensor) -> Tensor:
+                (active,) = self.decisions[0].active()
+                return self.candidates[active.candidate](x)
+
+        choice = oneshot.LayerChoice([nn.Linear(4, 2), nn.Linear(5, 2)], label="c")
+        model = nn.Sequential(Forgetful(choice, AsDeclared(choice.spec("c"))))
+        report = oneshot.inspect(model, torch.zeros(3, 4))
+        assert [(p.path, p.choice, p.at) for p in report.problems] == [("0", "1", "0.candidates.1")]
+        assert [c.able for c in report.capabilities] == [None, None]
+        assert "Forgetful at '0'" in report.capabilities[0].refusals[0].reason
+        assert report.memory.superposed_activations is None
 
 
 class TestFeeding:

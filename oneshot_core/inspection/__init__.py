@@ -25,7 +25,8 @@ from ..space.mutable import MutableModule
 from ..supernet import BaseSuperNetModule
 from .capability import Trial
 from .choices import Places, describe
-from .copies import META, copy_of, device_of
+from .combinations import combinations
+from .copies import META, already_mutated, copy_of, device_of
 from .feed import Feed, feeds_for
 from .memory import activation_bytes, gradient_bytes, weight_bytes
 from .networks import Networks
@@ -150,10 +151,14 @@ class _Inspector:
         self.problems += networks.problems
         memory = self._memory(sizes, probe)
         if probe is not None:
-            check = ShapeCheck(self.space, probe, self._confirming(probe), self._superposed)
+            confirm = self._confirming()
+            check = ShapeCheck(self.space, probe, confirm, self._superposed)
             check.run(self.output)
             self.problems += check.problems
             self.warnings += check.warnings
+            known = [{p.labels[0]: p.choice} for p in check.problems]
+            first = [sizes.smallest.architecture, sizes.largest.architecture]
+            self.problems += combinations(self.space, probe, confirm, known, first)
         capabilities = self._capabilities(probe)
         self.warnings += [*networks.warnings, *surprises(self.bare, self.space, places)]
         return Inspection(
@@ -238,7 +243,7 @@ class _Inspector:
             )
         )
 
-    def _confirming(self, probe: Probe) -> Callable[[], Probe | None]:
+    def _confirming(self) -> Callable[[], Probe | None]:
         made: list[Probe] = []
 
         def confirm() -> Probe | None:
@@ -267,6 +272,8 @@ class _Inspector:
         if probe is None:
             return replace(memory, note="nothing was run")
         memory = replace(memory, default_activations=self.activations)
+        if already_mutated(self.bare):
+            return replace(memory, note="the model is mutated already")
         superposed = self._superposed()
         if superposed.refused:
             first = superposed.refused[0]
@@ -338,7 +345,7 @@ class _Inspector:
         more = tuple(
             Refusal(problem.message, problem.path, problem.labels, problem.at)
             for problem in self.problems
-            if problem.kind in ("candidate-fails", "default-fails") and problem.path not in known
+            if problem.kind.endswith("-fails") and (not problem.path or problem.path not in known)
         )
         return replace(
             capability, able=capability.able and not more, refusals=(*capability.refusals, *more)

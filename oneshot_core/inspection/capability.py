@@ -16,6 +16,7 @@ from ..lightning.build import takes
 from ..lightning.wrapped import as_lightning_module
 from ..space.spec import Choice
 from ..supernet import BaseSuperNetModule
+from .copies import already_mutated
 from .feed import Feed
 from .probe import condensed, located, mutate_what_can_be, run
 from .report import Capability, Refusal
@@ -51,6 +52,10 @@ class Trial:
         """
         try:
             cls = self.registry.load("strategy", name)
+            root, _ = self.copies[0]()
+            for path, module in already_mutated(root).items():
+                why = f"the {type(module).__name__} at {path!r} does not say what it replaced"
+                return Capability(name, None, refusals=(Refusal(f"cannot be tried: {why}", path),))
             # On nothing at all: what is wrong here is not the model's fault.
             idle = self._search(cls, nn.Module())
             return self._tried(name, cls, idle)

@@ -118,6 +118,8 @@ def conditional_parts(module: ChoiceModule, path: str) -> dict[nn.Module, str]:
             for part in parts:
                 taken.setdefault(part, []).append(candidate)
         for part, candidates in taken.items():
+            if len(candidates) == len(by_candidate):
+                continue  # whatever is taken
             words = f"{label} = {candidates[0]}"
             if len(candidates) > 1:
                 words = f"{label} in {', '.join(map(str, candidates))}"

@@ -36,6 +36,11 @@ def copy_of(root: nn.Module, *, data: bool) -> nn.Module:
     return copied.eval()
 
 
+def already_mutated(root: nn.Module) -> dict[str, BaseSuperNetModule]:
+    """Return path -> supernet module of those in a copy that do not keep their original."""
+    return {p: m for p, m in root.named_modules() if isinstance(m, BaseSuperNetModule)}
+
+
 def device_of(root: nn.Module) -> torch.device:
     """Return where the tensors of ``root`` are; the CPU if it has none."""
     return next((tensor.device for tensor in _tensors(root)), torch.device("cpu"))

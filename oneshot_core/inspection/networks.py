@@ -111,7 +111,7 @@ class Networks:
             except Exception as error:
                 why = condensed(error)
                 if self.feed is None:
-                    why = "there is no sample batch to call networks with"
+                    why = "networks were not run"
                 self._left_out(record.name, why)
                 continue
             if value != again or not math.isfinite(value):

@@ -111,11 +111,13 @@ class Probe:
     ) -> None:
         self.root = root
         self.feed = feed
-        self.table = DecisionTable(decision)
         self.refused = mutate_what_can_be(
-            root, [*hooks, no_default_hook], {"decisions": self.table}
+            root, [*hooks, no_default_hook], {"decisions": DecisionTable(decision)}
         )
         self.modules = {p: m for p, m in root.named_modules() if isinstance(m, BaseSuperNetModule)}
+        # Of the modules, not of the table: one that does not keep its original has older ones.
+        every = (decision for module in self.modules.values() for decision in module.decisions)
+        self.decisions = tuple(dict.fromkeys(every))
         self.calls: dict[nn.Module, list[Call]] = {}
         for module in self.modules.values():
             module.register_forward_hook(self._record, with_kwargs=True)
@@ -126,7 +128,7 @@ class Probe:
     def pin(self, architecture: Mapping[str, Choice]) -> None:
         """Compute ``architecture`` from now on."""
         self.calls = {}
-        for decision in self.table:
+        for decision in self.decisions:
             wanted = architecture.get(decision.spec.label)
             if decision.pinned != wanted:
                 decision.pin(wanted)

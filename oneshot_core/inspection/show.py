@@ -48,7 +48,7 @@ def sections(report: Inspection) -> Iterator[Section]:
     yield _sizes(report)
     yield _memory(report)
     if report.capabilities:
-        rows = tuple(row for c in report.capabilities for row in _capability(c))
+        rows = tuple(row for c in report.capabilities for row in _capability(c, report))
         yield Section("Strategies", ("STRATEGY", "ABLE", "WHY"), rows)
     if report.problems:
         title = f"Problems: {len(report.problems)}"
@@ -162,18 +162,22 @@ def _memory(report: Inspection) -> Section:
     return Section("Memory", ("WHAT", "BYTES", ""), tuple(rows), right=(1,))
 
 
-def _capability(capability: Capability) -> Iterator[tuple[str, ...]]:
+def _capability(capability: Capability, report: Inspection) -> Iterator[tuple[str, ...]]:
     able = {True: "yes", False: "no", None: "?"}[capability.able]
     how = "weights candidates at once" if capability.superposes else "draws candidates"
     if not capability.refusals:
         tried = "mutated and run" if capability.ran else "mutated, not run"
         yield capability.strategy, able, f"{how}; {tried}"
+    problems = {problem.message for problem in report.problems}
     for index, refusal in enumerate(capability.refusals):
-        where = (
-            f"{refusal.path}: " if refusal.path and repr(refusal.path) not in refusal.reason else ""
-        )
+        where = ""
+        if refusal.path and repr(refusal.path) not in refusal.reason:
+            where = f"{refusal.path}: "
+        why = f"{where}{refusal.reason}"
+        if refusal.reason in problems:
+            why = f"a problem below: {', '.join(refusal.labels) or 'the default network'}"
         first = (capability.strategy, able) if index == 0 else ("", "")
-        yield *first, f"{where}{refusal.reason}"
+        yield *first, why
 
 
 def _finding(finding: Finding) -> tuple[str, ...]:
