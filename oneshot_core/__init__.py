@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .decision import Active, Decision, DecisionTable
     from .hooks import MutationHook, no_default_hook
     from .hookspecs import Component, hookimpl
+    from .inspection import Inspection, inspect
     from .lightning import BaseOneShotLightningModule, Ranked, Ranking, search
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
@@ -65,6 +66,8 @@ _HOME = {
     "Ranked": "lightning",
     "Ranking": "lightning",
     "ModelSpace": "model_space",
+    "Inspection": "inspection",
+    "inspect": "inspection",
     # what an extension builds on
     "Active": "decision",
     "BaseOneShotLightningModule": "lightning",
@@ -95,6 +98,7 @@ __all__ = [
     "Decision",
     "DecisionTable",
     "InputChoice",
+    "Inspection",
     "LayerChoice",
     "ModelSpace",
     "Mutable",
@@ -114,6 +118,7 @@ __all__ = [
     "freeze",
     "hookimpl",
     "if_else",
+    "inspect",
     "loguniform",
     "maximum",
     "merge_optimizers",

@@ -51,6 +51,10 @@ class RankingError(OneShotError, ValueError):
     """Architectures cannot be scored as asked."""
 
 
+class InspectionError(OneShotError, ValueError):
+    """A model cannot be inspected as asked, or its inspection found problems."""
+
+
 class PluginError(OneShotError):
     """Base of the errors about plugins and their components."""
 

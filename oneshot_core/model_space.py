@@ -306,15 +306,7 @@ class ModelSpace:
         first, later choices changed before earlier ones. Of intervals a grid is tried.
         """
 
-        def default_first(spec: ParameterSpec) -> Iterator[Choice]:
-            yield spec.default
-            others = spec.choices() if spec.interval is None else spec.interval.grid(GRID)
-            yield from (choice for choice in others if choice != spec.default)
-
-        defaults = self.reduce({label: spec.default for label, spec in self.specs.items()})
-        if self.possible(defaults):
-            return defaults
-        found = self.first(default_first)
+        found = self.nearest({})
         if found is None:
             raise SpaceError(
                 "nothing keeps the constraints of the model space.\n"
@@ -323,6 +315,31 @@ class ModelSpace:
                 "  fix: correct the conditions given to oneshot.constrain"
             )
         return found
+
+    def nearest(
+        self, partial: Mapping[str, Choice], like: Mapping[str, Choice] | None = None
+    ) -> dict[str, Choice] | None:
+        """Complete ``partial`` with the choices of ``like``, and with defaults where it has none.
+
+        Where that breaks a constraint, the first completion that keeps them all, the same choices
+        being tried first, later ones changed before earlier ones. None if there is none.
+        """
+        wanted = dict(like or {})
+        chosen = {**wanted, **partial}
+        for spec in _growing(self, chosen):
+            chosen[spec.label] = spec.default
+        chosen = self.reduce(chosen)
+        if self.possible(chosen):
+            return chosen
+
+        def wanted_first(spec: ParameterSpec) -> Iterator[Choice]:
+            first = wanted.get(spec.label, spec.default)
+            yield first
+            others = spec.choices() if spec.interval is None else spec.interval.grid(GRID)
+            yield from (choice for choice in others if choice != first)
+
+        found = next(self._complete(dict(partial), wanted_first), None)
+        return None if found is None or not self.possible(found) else self.reduce(found)
 
     def _require_excluded(
         self, path: str, name: str, chosen: Mapping[str, Choice], why: str

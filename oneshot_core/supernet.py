@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from torch import nn
 
 from .decision import Decision
-from .space.mutable import Branches, Gates
+from .space.mutable import Branches, Gates, MutableModule
 from .space.spec import Candidate, Choice, ParameterSpec
 
 
@@ -33,6 +33,14 @@ class BaseSuperNetModule(nn.Module, ABC):
         """The decisions that this module follows."""
         decisions: tuple[Decision, ...] = self.__dict__["_decisions"]
         return decisions
+
+    @property
+    def original(self) -> MutableModule | None:
+        """The choice that this module replaced; None if it is not kept.
+
+        A supernet module that keeps it can be inspected like the model before the mutation.
+        """
+        return None
 
     def extra_repr(self) -> str:
         """Show in printed models what is decided here."""

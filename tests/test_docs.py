@@ -115,6 +115,15 @@ def test_the_transparency_page_lists_exactly_the_cases_that_are_compared() -> No
     assert sorted(name.strip("`") for name in listed) == sorted(module["CASES"])
 
 
+def test_the_report_on_the_inspection_page_is_what_its_snippet_prints(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    text = (ROOT / "docs/inspect.md").read_text()
+    snippet, shown = re.findall(r"^```(?:python|text)\n(.*?)^```$", text, re.M | re.S)[:2]
+    exec(compile(snippet, "inspect.md", "exec"), {"__name__": "snippet"})
+    assert capsys.readouterr().out == shown
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):

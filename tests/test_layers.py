@@ -21,7 +21,7 @@ RANK = {
     "_registry": 5, "architecture": 5,
     "nn": 6, "importers": 6,
     "lightning": 7,
-    "testing": 8, "cli": 9, "__main__": 10, "__init__": 10,
+    "inspection": 8, "testing": 8, "cli": 9, "__main__": 10, "__init__": 10,
 }  # fmt: skip
 """A module imports from lower ranks only (and from its own package)."""
 

@@ -459,3 +459,41 @@ def test_draws_depend_on_the_generator_alone_not_on_earlier_draws() -> None:
     for _ in range(10):
         used.sample(random.Random(5))
     assert used.sample(random.Random(7)) == ModelSpace(model).sample(random.Random(7))
+
+
+class TestNearest:
+    def test_it_changes_no_more_than_it_must(self) -> None:
+        w1, w2 = (choice([1, 2, 3], label=label) for label in ("w1", "w2"))
+        model = nn.Sequential(onn.Linear(2, w1), onn.Linear(w1, w2), Free("free"))
+        constrain(model, w2 >= w1)
+        space = ModelSpace(model)
+        like = {"w1": 2, "w2": 2, "free": "b"}
+        assert space.nearest({"w2": 3}, like) == {"w1": 2, "w2": 3, "free": "b"}
+        assert space.nearest({"w2": 1}, like) == {"w1": 1, "w2": 1, "free": "b"}
+        assert space.nearest({"w1": 3, "w2": 1}, like) is None
+        assert space.nearest({}) == space.default() == {"w1": 3, "w2": 3, "free": "a"}
+
+    @settings(max_examples=50, deadline=None)
+    @given(models(), st.randoms(use_true_random=False))
+    def test_it_is_an_architecture_with_what_was_asked_for(
+        self, model: nn.Module, rng: random.Random
+    ) -> None:
+        space = ModelSpace(model)
+        like, other = space.sample(rng), space.sample(rng)
+        for label in like.keys() & other.keys():
+            found = space.nearest({label: other[label]}, like)
+            assert found is not None
+            assert space.validate(found) == found
+            assert found[label] == other[label]
+        assert space.nearest({}, like) == like
+
+    def test_a_chain_longer_than_python_recurses_has_a_default(self) -> None:
+        model = nn.Sequential(*(Free(f"c{i}") for i in range(2000)))
+        assert set(ModelSpace(model).default().values()) == {"a"}
+
+
+class Free(LayerChoice):
+    """One of two layers that nothing depends on."""
+
+    def __init__(self, label: str) -> None:
+        super().__init__({"a": nn.ReLU(), "b": nn.Tanh()}, label=label)

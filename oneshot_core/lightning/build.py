@@ -87,3 +87,15 @@ def _options(cls: type) -> list[str] | None:
         if "Unpack" not in str(rest[0].annotation):
             return None
     return None
+
+
+def takes(cls: type, name: str) -> bool:
+    """Say whether a constructor takes an argument, or hands on to one that does."""
+    for base in cls.__mro__:
+        if "__init__" in base.__dict__:
+            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+            if any(p.name == name for p in parameters):
+                return True
+            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+                return False
+    return False

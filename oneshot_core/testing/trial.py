@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from .._registry import Registry
 from ..architecture import Architecture, freeze
 from ..errors import StrategyError
 from ..lightning import BaseOneShotLightningModule, search
+from ..lightning.build import takes
 from ..space import InputChoice, LayerChoice, Repeat
 from .case import require
 from .choices import batch, linear
@@ -104,21 +104,9 @@ def searched(
 def completed(strategy: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``options`` with a seed, and an ``arch_dataloader`` if the strategy takes one."""
     given = {"seed": 0, **options}
-    if _takes(strategy, "arch_dataloader"):
+    if takes(strategy, "arch_dataloader"):
         given.setdefault("arch_dataloader", loader(0.5))
     return given
-
-
-def _takes(cls: type, name: str) -> bool:
-    """Say whether a constructor takes an argument, or hands on to one that does."""
-    for base in cls.__mro__:
-        if "__init__" in base.__dict__:
-            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-            if any(p.name == name for p in parameters):
-                return True
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                return False
-    return False
 
 
 def fit(module: LightningModule, epochs: int = 1, resume_from: str | None = None) -> Trainer:

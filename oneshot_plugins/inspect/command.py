@@ -1,0 +1,186 @@
+"""``oneshot inspect``: find the model, make a sample batch, print what was found."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from oneshot_core.errors import InspectionError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+DESCRIPTION = """\
+Report what can be chosen in a model, how large its networks are, how much memory the supernet
+takes, which strategies can handle it, and which candidates do not fit. Nothing is trained.
+
+It imports TARGET, builds the model and runs copies of it with a sample batch, nearly always
+without data (on torch's meta device): seconds, and no more memory than the model itself. What
+fails there is run once more with data. Without --input (or example_input_array of a
+LightningModule) nothing is run, and shapes are not checked."""
+
+EPILOG = """\
+TARGET is imported as Python imports: `oneshot` does not look in the current folder. For a file
+there, call `python -m oneshot_core inspect ...`, which does, or set PYTHONPATH.
+
+exit code: 0 if everything fits, 1 if there are problems, 2 if nothing could be inspected"""
+
+
+class Inspect:
+    """The command; see :mod:`oneshot_core.cli`."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Describe the arguments."""
+        parser.description = DESCRIPTION
+        parser.epilog = EPILOG
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.add_argument(
+            "target",
+            metavar="TARGET",
+            help="space:NAME of an installed model space, or package.module:Name of a model, a "
+            "class, or a function that returns one",
+        )
+        parser.add_argument(
+            "--input",
+            metavar="SHAPE",
+            action="append",
+            default=[],
+            help="what forward is called with, such as 2x3x32x32 or 2x8:int64; once for each "
+            "argument",
+        )
+        parser.add_argument(
+            "--strategy",
+            metavar="NAME",
+            action="append",
+            help="report on this one only, and fail if it cannot handle the model; repeatable",
+        )
+        parser.add_argument(
+            "--set",
+            metavar="KEY=VALUE",
+            action="append",
+            default=[],
+            help="argument of TARGET, a Python literal or else text; repeatable",
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON")
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Inspect, print, and return 1 if there are problems.
+
+        Raises:
+            InspectionError: an argument cannot be read, or there is no such model.
+        """
+        import oneshot_core
+
+        with redirect_stdout(sys.stderr):  # what the model's code prints is no output of ours
+            inputs = tuple(map(_tensor, args.input))
+            model = _model(args.target, _options(args.set))
+            report = oneshot_core.inspect(model, inputs or None, strategies=args.strategy)
+        print(report.to_json() if args.json else report)
+        return 0 if report.ok else 1
+
+
+def _tensor(text: str) -> Tensor:
+    """Make a tensor: normally distributed, or zeros, which are valid indices and false."""
+    import torch
+
+    shape, _, name = text.partition(":")
+    dtype = getattr(torch, name or "float32", None)
+    try:
+        sizes = [int(size) for size in shape.split("x")]
+        if not isinstance(dtype, torch.dtype) or any(size < 0 for size in sizes):
+            raise ValueError(text)
+    except ValueError:
+        raise InspectionError(
+            f"--input {text}.\n"
+            "  expected: sizes with x between them, and a torch dtype if it is not float32\n"
+            "  fix: write for example --input 2x3x32x32, or --input 2x8:int64"
+        ) from None
+    if dtype.is_floating_point:
+        generator = torch.Generator().manual_seed(0)
+        return torch.randn(sizes, generator=generator).to(dtype)
+    return torch.zeros(sizes, dtype=dtype)
+
+
+def _options(settings: Sequence[str]) -> dict[str, Any]:
+    options = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or not key.isidentifier():
+            raise InspectionError(
+                f"--set {setting}.\n"
+                "  expected: the name of an argument and its value\n"
+                "  fix: write for example --set width=16"
+            )
+        try:
+            options[key] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            options[key] = value
+    return options
+
+
+def _model(target: str, options: dict[str, Any]) -> nn.Module:
+    from torch import nn
+
+    made = _found(target)
+    if not isinstance(made, nn.Module) and callable(made):
+        try:
+            made = made(**options)
+        except TypeError as error:
+            raise InspectionError(
+                f"{target} cannot be built with {options}: {error}.\n"
+                "  expected: arguments that it takes\n"
+                "  fix: give them with --set KEY=VALUE"
+            ) from error
+    elif options:
+        raise InspectionError(
+            f"{target} is a {type(made).__name__}, which takes no --set.\n"
+            "  expected: a class, or a function that returns a model\n"
+            "  fix: leave --set out"
+        )
+    if not isinstance(made, nn.Module):
+        raise InspectionError(
+            f"{target} is a {type(made).__name__}.\n"
+            "  expected: a torch.nn.Module, a class of it, or a function that returns one\n"
+            "  fix: name that"
+        )
+    return made
+
+
+def _found(target: str) -> Any:
+    """Return what ``target`` names.
+
+    Raises:
+        InspectionError: there is nothing of that name.
+        UnknownComponentError: there is no such model space.
+    """
+    home, _, name = target.partition(":")
+    if home == "space":
+        import oneshot_core
+
+        return oneshot_core.registry.load("space", name)
+    try:
+        found: Any = import_module(home)
+        for part in name.split("."):
+            found = getattr(found, part)
+    except (ModuleNotFoundError, AttributeError, ValueError) as error:
+        own = isinstance(error, ModuleNotFoundError) and not home.startswith(error.name or home)
+        why = f"{type(error).__name__}: {error}"
+        raise InspectionError(
+            f"{target} cannot be found: {why}.\n"
+            "  expected: space:NAME or package.module:Name\n"
+            + (
+                f"  fix: install what {home} needs"
+                if own
+                else "  fix: correct the name; for a file in this folder, "
+                f"python -m oneshot_core inspect {target}"
+            )
+        ) from error
+    return found
+
+
+inspect = Inspect()
