@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from .._discovery import import_target
 from .._registry import Registry
 from ..errors import PluginLoadError, UnknownComponentError
 from ..hooks import MutationHook
@@ -67,13 +69,12 @@ class Trial:
             return Capability(name, None, refusals=(Refusal(f"cannot be tried: {error}"),))
 
     def _search(self, cls: Any, model: nn.Module) -> BaseOneShotLightningModule:
-        options: dict[str, Any] = {}
+        options = declared_options(self.registry, cls)
         try:
             if takes(cls, "arch_dataloader"):
-                options["arch_dataloader"] = [None]  # nothing is trained
-            return search(
-                as_lightning_module(model), cls, seed=0, registry=self.registry, **options
-            )
+                options.setdefault("arch_dataloader", [None])  # nothing is trained
+            options.setdefault("seed", 0)
+            return search(as_lightning_module(model), cls, registry=self.registry, **options)
         except Exception as error:
             raise _NotBuiltError(condensed(error)) from error
 
@@ -142,10 +143,27 @@ class Trial:
     def _pin(self, module: BaseSuperNetModule) -> list[str]:
         pinned = []
         for decision in module.decisions:
-            if decision.pinned is None:
+            if not decision.is_pinned:
                 decision.pin(self.default.get(decision.spec.label, decision.spec.default))
                 pinned.append(decision.spec.label)
         return pinned
+
+
+def declared_options(registry: Registry, cls: type) -> dict[str, Any]:
+    """Return what a plugin declares to try its strategy with, if it cannot do without options.
+
+    The first options that its hook ``oneshot_conformance`` gives; none if it declares nothing.
+    """
+    parameters = inspect.signature(cls.__init__).parameters.values()  # type: ignore[misc]
+    required = [p for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
+    if not required:
+        return {}
+    names = [r.id for r in registry.find("strategy") if r.usable and registry.load(r.id) is cls]
+    for declared in registry.hook.oneshot_conformance():
+        for name in names:
+            if name in declared.samples:
+                return dict(import_target(declared.samples[name])()[0])  # type: ignore[operator]
+    return {}
 
 
 @dataclass(frozen=True)
