@@ -40,6 +40,23 @@ _SPACES = {
         "autoformers",
         "vision transformers: width, depth, heads and hidden widths",
     ),
+    "darts": (
+        "cell_spaces:Darts",
+        "darts",
+        "DARTS: four nodes of two distinct inputs, seven operations",
+    ),
+    "enas": ("cell_spaces:Enas", "enas", "ENAS micro: five nodes, five operations, loose ends"),
+    "nasnet": (
+        "cell_spaces:NasNet",
+        "nasnet",
+        "NASNet: five nodes, thirteen operations, loose ends",
+    ),
+    "amoebanet": (
+        "cell_spaces:AmoebaNet",
+        "amoebanet",
+        "AmoebaNet: five nodes, eight operations, loose ends",
+    ),
+    "pnas": ("cell_spaces:Pnas", "pnas", "PNAS: one cell of five nodes, eight operations"),
 }
 """Name -> target, function of samples, summary."""
 

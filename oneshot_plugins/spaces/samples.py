@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from oneshot_core.space import choice
 from oneshot_core.testing import Sample
 
 from .autoformer import AutoFormer, PositionEmbedding
+from .cell_network import CellNetwork
+from .cell_spaces import AmoebaNet, Darts, Enas, NasNet, Pnas
 from .chain import Chain1d
 from .mobilenetv3 import MobileNetV3
 from .mobilenetv3 import Stage as ElasticStage
@@ -127,3 +130,19 @@ def _same_each_time(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
             return build()
 
     return built
+
+
+def _of_cells(space: type[CellNetwork]) -> list[Sample]:
+    """Return a small network: one normal cell and two that reduce."""
+
+    def images() -> tuple[Tensor]:
+        return (torch.linspace(-1, 1, 2 * 3 * 64).reshape(2, 3, 8, 8),)
+
+    return [Sample(partial(space, 4, 3), images)]
+
+
+darts = partial(_of_cells, Darts)
+enas = partial(_of_cells, Enas)
+nasnet = partial(_of_cells, NasNet)
+amoebanet = partial(_of_cells, AmoebaNet)
+pnas = partial(_of_cells, Pnas)
