@@ -345,7 +345,10 @@ class _Freezer:
 
 
 def _without_plugin_classes(root: nn.Module) -> nn.Module:
-    """Turn modules that are to be graphs into graphs, outermost first, shared ones once."""
+    """Turn modules that are to be graphs into graphs, outermost first, shared ones once.
+
+    The root comes last: what it holds in modules that stay, such as a frozen cell, is in those.
+    """
     graphs: dict[nn.Module, nn.Module] = {}
     for path, parent in list(root.named_modules()):
         if isinstance(parent, GraphWhenFrozen):
