@@ -32,7 +32,16 @@ SPACES: dict[str, Sample] = {
     for index, sample in enumerate(make())
 }
 
-each_space = pytest.mark.parametrize("sample", SPACES.values(), ids=SPACES)
+ALIKE = ("shufflenets-0", "autoformers-1")
+"""Simpler than another sample of the same family: tried with the slow tests."""
+
+each_space = pytest.mark.parametrize(
+    "sample",
+    [
+        pytest.param(sample, id=name, marks=[pytest.mark.slow] if name in ALIKE else [])
+        for name, sample in SPACES.items()
+    ],
+)
 
 
 def search_over(sample: Sample, strategy: str, **options: Any) -> Any:
@@ -56,7 +65,7 @@ def test_the_supernet_at_an_architecture_is_the_frozen_network_bit_for_bit(sampl
     """While training as well: outputs, and then the statistics of what ran."""
     search = search_over(sample, "random")
     (images,) = search.model.inputs()
-    for architecture in drawn(search, 6):
+    for architecture in drawn(search, 4):
         for training in (True, False):
             search.model.train(training)
             torch.manual_seed(0)
@@ -130,7 +139,7 @@ def test_superposed_with_all_weight_on_one_architecture_it_computes_that_one(
     assert not any(torch.equal(*pair) for pair in zip(before, learned, strict=True))
     search.model.eval()
     (images,) = search.model.inputs()
-    for architecture in drawn(search, 3):
+    for architecture in drawn(search, 2):
         for decision in search.decisions:
             spec = decision.spec
             taken = architecture.get(spec.label, spec.candidates[0])
@@ -171,7 +180,7 @@ for network, images, wanted in torch.load(sys.argv[1], weights_only=False):
     ("name", "size"),
     [
         ("nas-bench-201", 15_625),
-        ("nas-bench-101", 1_293_208),
+        pytest.param("nas-bench-101", 1_293_208, marks=pytest.mark.slow),
         ("mobilenet-v3", (9**2 + 9**3 + 9**4) ** 5),
         ("proxyless-nas", 6**6 * 7**15),
         ("shufflenet", 4**20),
