@@ -694,7 +694,7 @@ def test_architectures_of_any_space_survive_files(
 
 
 @pytest.mark.slow
-@checked(200)
+@checked(60)
 @given(models(), SEEDS, st.integers(1, 20))
 def test_many_more_spaces(root: nn.Module, seed: int, k: int) -> None:
     check_counting(root, seed)
@@ -705,7 +705,7 @@ def test_many_more_spaces(root: nn.Module, seed: int, k: int) -> None:
 
 
 @pytest.mark.slow
-@checked(200)
+@checked(150)
 @given(models(weighted=True, constrained=False), st.booleans(), SEEDS)
 def test_many_more_superpositions(root: nn.Module, training: bool, seed: int) -> None:
     check_superposing(root, training)
