@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import torch
 from torch import nn
 
 from ...architecture import freeze
+from ...errors import ArchitectureError
 from ...model_space import ModelSpace
 from ...space import Choice, MutableModule
 from ..case import NothingToCheckError, Sample, Subject, checks, require
@@ -99,7 +101,12 @@ def _covering(space: ModelSpace) -> Iterator[dict[str, Choice]]:
         wanted = {label: choice for label, choice in taken.items() if choice is not None}
         if turn and not wanted:
             return
-        yield space.complete(wanted, rng)
+        try:
+            yield space.complete(wanted, rng)
+        except ArchitectureError:  # constraints forbid these together: one by one, where they can
+            for label, choice in wanted.items():
+                with suppress(ArchitectureError):
+                    yield space.complete({label: choice}, rng)
 
 
 CHECKS = checks("space", builds, is_the_same_each_time, freezes, every_candidate_runs)
