@@ -145,6 +145,11 @@ class MutableLayer(MutableModule, metaclass=_Twin):
     def run(self, template: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Compute what ``template`` computes with the part of the stored tensors that it takes."""
         tensors = self.rule.cut(self.tensors(), template)
+        for name, _ in template.named_parameters(remove_duplicate=False):
+            # The frozen layer holds a copy that lies in one piece; kernels of matrix products
+            # round differently for views that do not. Running statistics must stay views.
+            if name in tensors:
+                tensors[name] = tensors[name].contiguous()
         return functional_call(template, tensors, args, dict(kwargs))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:

@@ -531,3 +531,23 @@ class Subset(Drawn):
 
     def mixture(self) -> list[Active]:
         return [Active(self.spec.candidates[0]), Active(self.spec.candidates[-1])]
+
+
+def test_large_layers_in_float32_equal_their_frozen_layers_bit_for_bit() -> None:
+    """Kernels round differently for weights that do not lie in one piece."""
+    wide = choice([37, 96, 128], label="wide")
+    for layer, inputs in (
+        (onn.Linear(wide, wide), lambda n: torch.randn(64, n)),
+        (onn.Conv2d(wide, wide, 3, padding=1), lambda n: torch.randn(4, n, 8, 8)),
+        (onn.MultiheadAttention(2 * wide, 2), lambda n: torch.randn(9, 4, 2 * n)),
+    ):
+        model = nn.Sequential(layer)
+        table = DecisionTable(Drawn)
+        oneshot.traverse_and_mutate_submodules(model, [ElasticLayer.mutate], {"decisions": table})
+        for n in (37, 96, 128):
+            pinned(table, {"wide": n})
+            values = inputs(n)
+            args = (values,) * 3 if isinstance(layer, nn.MultiheadAttention) else (values,)
+            frozen = freeze(model, {"wide": n})[0]
+            for found, wanted in zip(flat(model[0](*args)), flat(frozen(*args)), strict=True):
+                assert torch.equal(found, wanted)
