@@ -10,9 +10,9 @@ from __future__ import annotations
 import logging
 import math
 import random
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeAlias
 
 import torch
@@ -22,8 +22,9 @@ from pytorch_lightning.trainer.states import RunningStage, TrainerFn
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils._pytree import tree_map_only
 
-from ..architecture import Architecture
+from ..architecture import Architecture, freeze
 from ..errors import RankingError
 from ..model_space import ModelSpace
 from ..space.spec import Choice
@@ -42,6 +43,7 @@ ALL_LIMIT = 20_000
 """``rank("all")`` refuses spaces larger than this."""
 
 Metric: TypeAlias = "str | Callable[[Mapping[str, float]], float]"
+Cost: TypeAlias = "str | Callable[..., float]"
 Proposals: TypeAlias = Generator[Mapping[str, Choice], float, None]
 
 
@@ -67,11 +69,13 @@ class Ranked:
         architecture: what was computed.
         score: value of the metric.
         metrics: everything that was logged.
+        costs: name -> cost of the frozen network, for those that were asked for.
     """
 
     architecture: Architecture
     score: float
     metrics: Mapping[str, float]
+    costs: Mapping[str, float] = field(default_factory=dict)
 
 
 class Ranking:
@@ -109,13 +113,18 @@ class Ranking:
     def __str__(self) -> str:
         head = f"{len(self)} architectures by {self.metric} ({self.mode})"
         rows = [
-            f"{i:>5}  {e.score:.4f}  {e.architecture}" for i, e in enumerate(self.entries[:10], 1)
+            f"{i:>5}  {e.score:.4f}  {e.architecture}{_said(e.costs)}"
+            for i, e in enumerate(self.entries[:10], 1)
         ]
         more = [f"       ... and {len(self) - 10} more"] if len(self) > 10 else []
         return "\n".join([head, *rows, *more])
 
     def __repr__(self) -> str:
         return f"<Ranking of {len(self)} architectures by {self.metric}, best {self[0].score:.4f}>"
+
+
+def _said(costs: Mapping[str, float]) -> str:
+    return "".join(f"  {name} {cost:,.6g}" for name, cost in costs.items())
 
 
 def rank(
@@ -126,6 +135,8 @@ def rank(
     metric: Metric,
     mode: str = "max",
     budget: int | None = None,
+    costs: Iterable[Cost] = (),
+    inputs: Sequence[Any] | None = None,
     train_dataloader: Iterable[Any] | None = None,
     calibration_batches: int = 16,
     trainer: Trainer | None = None,
@@ -146,6 +157,9 @@ def rank(
         metric: name of a logged metric, or a function of all of them.
         mode: ``"max"`` or ``"min"``.
         budget: how many architectures a searcher may score.
+        costs: of every frozen network, to be reported beside its score: names of installed costs,
+            or functions ``(network, *inputs) -> float``.
+        inputs: what ``forward`` is called with to count or measure those.
         train_dataloader: whose batches give each architecture its own BatchNorm statistics;
             by default what the last fit trained on. Running statistics of a supernet mix those
             of all its paths and fit none.
@@ -167,6 +181,7 @@ def rank(
             f"mode={mode!r}.\n  expected: 'max' or 'min'\n"
             "  fix: say whether a larger or a smaller metric is better"
         )
+    measures = _measures(search, costs, inputs)
     proposals, total = _proposals(search, architectures, budget, options)
     entries = _score(
         search,
@@ -185,7 +200,44 @@ def rank(
             "  expected: a number for at least one\n"
             "  fix: check that the supernet's training loss is finite"
         )
+    if measures:
+        entries = [
+            replace(e, costs=_costs(search, e.architecture, measures, inputs or ()))
+            for e in entries
+        ]
     return Ranking(entries, metric=_name(metric), mode=mode)
+
+
+def _measures(
+    search: BaseOneShotLightningModule, costs: Iterable[Cost], inputs: Sequence[Any] | None
+) -> dict[str, Callable[..., float]]:
+    """Return name -> cost, before anything is scored."""
+    if isinstance(costs, str):
+        costs = [costs]
+    found: dict[str, Callable[..., float]] = {
+        _name(cost): search.registry.load("cost", cost) if isinstance(cost, str) else cost
+        for cost in costs
+    }
+    if found and inputs is None:
+        raise RankingError(
+            f"the costs {list(found)} are asked for, and no inputs to measure them with.\n"
+            "  expected: what forward is called with, for the numbers depend on its shapes\n"
+            "  fix: rank(..., inputs=[torch.zeros(1, 3, 32, 32)])"
+        )
+    return found
+
+
+def _costs(
+    search: BaseOneShotLightningModule,
+    architecture: Architecture,
+    measures: Mapping[str, Callable[..., float]],
+    inputs: Sequence[Any],
+) -> dict[str, float]:
+    network = freeze(search.model, architecture)
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    moved = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), tuple(inputs))
+    with isolated_rng(search.model, search.seed):
+        return {name: float(measure(network, *moved)) for name, measure in measures.items()}
 
 
 def evaluate(
@@ -283,7 +335,7 @@ def _fixed(chosen: Iterable[Mapping[str, Choice]]) -> Proposals:
         yield architecture
 
 
-def _name(metric: Metric) -> str:
+def _name(metric: Metric | Cost) -> str:
     return metric if isinstance(metric, str) else getattr(metric, "__name__", repr(metric))
 
 

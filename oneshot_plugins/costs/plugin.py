@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneshot_core.hookspecs import Component, hookimpl
+from oneshot_core.hookspecs import Component, Conformance, hookimpl
 
 
 @hookimpl
@@ -20,4 +20,32 @@ def oneshot_components() -> list[Component]:
             "oneshot_plugins.costs.counts:macs",
             summary="multiply-accumulate operations of one forward pass",
         ),
+        Component(
+            "cost",
+            "peak-memory",
+            "oneshot_plugins.costs.counts:peak_memory",
+            summary="bytes of activations that one forward pass holds at one time",
+        ),
+        Component(
+            "cost",
+            "latency",
+            "oneshot_plugins.costs.latency:latency",
+            summary="microseconds of one forward pass on this machine, the median",
+        ),
+        Component(
+            "command",
+            "cost",
+            "oneshot_plugins.costs.command:command",
+            summary="build and show tables of what architectures cost",
+        ),
     ]
+
+
+@hookimpl
+def oneshot_conformance() -> Conformance:
+    return Conformance(
+        samples={"cost:latency": "oneshot_plugins.costs.samples:latency"},
+        expected_failures={
+            ("cost:latency", "cost.same-network-same-number"): "time is measured, not counted"
+        },
+    )

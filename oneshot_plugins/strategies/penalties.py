@@ -154,13 +154,13 @@ class CostPenalty:
 
 
 def check_penalties(penalties: Iterable[Penalty], space: ModelSpace) -> None:
-    """Call ``check(space)`` of all penalties that have it.
+    """Call ``check(space)`` of all penalties that have it, or that are methods of what has it.
 
     Raises:
         StrategyError: one does not fit the model space.
     """
     for penalty in penalties:
-        check = getattr(penalty, "check", None)
+        check = getattr(getattr(penalty, "__self__", penalty), "check", None)
         if callable(check):
             check(space)
 

@@ -569,3 +569,45 @@ def test_ranking_is_printed_with_its_best() -> None:
     assert lines[0] == "12 architectures by val_acc (max)"
     assert lines[1].split() == ["1", "11.0000", "a=11.0"]
     assert lines[-1].strip() == "... and 2 more"
+
+
+# --- costs ---------------------------------------------------------------------------------------
+
+
+def test_costs_of_all_ranked_networks_are_those_of_the_frozen_ones(
+    trained: Any, val: Any, train: Any
+) -> None:
+    search = trained(seed=0)
+    x = torch.zeros(1, 6)
+
+    def weights(network: nn.Module, *inputs: Tensor) -> float:
+        return float(sum(p.numel() for p in network.parameters()))
+
+    ranking = search.rank(
+        5, val, metric="val_loss", mode="min", progress=False, costs=["macs", weights], inputs=[x]
+    )
+    macs = oneshot.registry.load("cost", "macs")
+    for ranked in ranking:
+        frozen = oneshot.freeze(search, ranked.architecture)
+        assert ranked.costs == {"macs": macs(frozen, x), "weights": weights(frozen)}
+        assert ranked.costs["macs"] > 0
+    assert len({ranked.costs["weights"] for ranked in ranking}) > 1
+    assert f"  macs {ranking[0].costs['macs']:,.6g}  weights " in str(ranking)
+
+
+def test_costs_change_nothing_else_of_a_ranking(trained: Any, val: Any) -> None:
+    search = trained(seed=0)
+    found = []
+    for options in ({}, {"costs": ["parameters"], "inputs": []}):
+        torch.manual_seed(0)
+        ranking = search.rank(4, val, metric="val_loss", mode="min", progress=False, **options)
+        found.append(([(r.architecture, r.score) for r in ranking], torch.rand(1).item()))
+    assert found[0] == found[1]
+
+
+def test_costs_without_inputs_or_of_unknown_name_are_refused_before_scoring(val: Any) -> None:
+    search = oneshot.search(Net(), "random")
+    with pytest.raises(RankingError, match="no inputs to measure them with"):
+        search.rank("all", val, metric="val_loss", costs=["macs"])
+    with pytest.raises(UnknownComponentError, match="beauty"):
+        search.rank("all", val, metric="val_loss", costs=["beauty"], inputs=[])

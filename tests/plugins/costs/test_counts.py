@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 import oneshot_core as oneshot
-from oneshot_plugins.costs.counts import macs, parameters
+from oneshot_plugins.costs.counts import macs, parameters, peak_memory
 from oneshot_plugins.spaces.chain import OPERATIONS, Chain1d
 
 
@@ -48,3 +48,33 @@ def test_the_chain_holds_625_networks_that_all_compute_logits() -> None:
 def test_the_costs_are_found_through_the_registry() -> None:
     assert oneshot.registry.load("cost", "macs") is macs
     assert oneshot.registry.load("cost", "parameters") is parameters
+
+
+class Chain(nn.Module):
+    """Makes three tensors of 10, 20 and 5 numbers; the first is needed until the end."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept = x + 1  # 10 numbers
+        wide = torch.cat([kept, kept])  # 20 more
+        narrow = wide[:5] * 2  # 5 more; the slice is a view
+        del wide
+        return narrow + kept[:5]  # 5 more, without the 20
+
+
+def test_peak_memory_is_what_is_held_at_one_time_worked_out_by_hand() -> None:
+    assert peak_memory(Chain(), torch.zeros(10)) == 4 * (10 + 20 + 5)
+
+
+def test_peak_memory_counts_neither_weights_nor_inputs_nor_what_is_done_in_place() -> None:
+    net = nn.Sequential(nn.Linear(100, 3), nn.ReLU(inplace=True), nn.Flatten())
+    assert peak_memory(net, torch.zeros(2, 100)) == 4 * 2 * 3
+    assert peak_memory(nn.Identity(), torch.zeros(7)) == 0
+
+
+def test_peak_memory_of_a_chain_is_its_largest_pair_of_neighbours() -> None:
+    net = nn.Sequential(nn.Linear(2, 8), nn.ReLU(), nn.Linear(8, 5), nn.Tanh())
+    numbers = {"linear + relu": 8 + 8, "relu + linear": 8 + 5, "linear + tanh": 5 + 5}
+    x = torch.zeros(3, 2, dtype=torch.float64)
+    found = peak_memory(net.double(), x)
+    assert found == 8 * 3 * max(numbers.values())
+    assert found == peak_memory(net, x)

@@ -1,0 +1,186 @@
+"""``oneshot cost``: build a table of costs for a model space, and show one.
+
+Imports no torch before it runs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .table import CostTable
+
+
+class CostCommand:
+    """The command; see :mod:`oneshot_core.cli`."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Describe the arguments."""
+        parser.description = "Tables of what the architectures of a model space cost."
+
+        def show_help(args: argparse.Namespace) -> int:
+            parser.print_help()
+            return 0
+
+        parser.set_defaults(act=show_help)
+        json_too = argparse.ArgumentParser(add_help=False)
+        json_too.add_argument("--json", action="store_true", help="print the table as JSON")
+        actions = parser.add_subparsers(metavar="ACTION")
+        build = actions.add_parser(
+            "build",
+            parents=[json_too],
+            help="measure the parts of a model space",
+            description="Measure every part of a model space once, compare the sums with frozen "
+            "networks, and write a table that CostTable.load reads. The file is written at the "
+            "end, whole.",
+        )
+        build.add_argument(
+            "target",
+            metavar="TARGET",
+            help="space:NAME of an installed space, or package.module:Callable; called without "
+            "arguments, returns a module",
+        )
+        build.add_argument("--cost", default="macs", help="name of the cost (default: macs)")
+        build.add_argument(
+            "--input",
+            metavar="SHAPE",
+            action="append",
+            type=_shape,
+            required=True,
+            help="shape of an input, such as 1x3x32x32; once for each input",
+        )
+        build.add_argument("--device", help="where to measure (default: meta for counts, or cpu)")
+        build.add_argument(
+            "--verify",
+            metavar="N",
+            type=int,
+            default=16,
+            help="compare the sums on so many architectures (default: 16)",
+        )
+        build.add_argument("--out", type=Path, required=True, help="file to write")
+        build.set_defaults(act=_build)
+        show = actions.add_parser("show", parents=[json_too], help="print a table from a file")
+        show.add_argument("file", type=Path, metavar="FILE")
+        show.set_defaults(act=_show)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Do what was asked for.
+
+        Raises:
+            CostError: the target, an input or a file cannot be used.
+        """
+        code: int = args.act(args)
+        return code
+
+
+def _build(args: argparse.Namespace) -> int:
+    import torch
+
+    from .build import cost_table
+    from .table import CostError
+
+    folder = args.out.resolve().parent
+    if not folder.is_dir():
+        raise CostError(
+            f"there is no folder {str(folder)!r} to write {args.out.name!r} to.\n"
+            "  expected: a folder\n  fix: make it, or correct --out"
+        )
+    with redirect_stdout(sys.stderr):  # what models print is no output of ours
+        model = _model(args.target)
+        with _bar() as progress:
+            table = cost_table(
+                model,
+                args.cost,
+                inputs=[torch.zeros(shape) for shape in args.input],
+                device=args.device,
+                verify=args.verify,
+                progress=progress,
+            )
+    table.origin["target"] = args.target
+    table.save(args.out)
+    _print(table, args.json)
+    return 0
+
+
+def _show(args: argparse.Namespace) -> int:
+    from .table import CostTable
+
+    _print(CostTable.load(args.file), args.json)
+    return 0
+
+
+def _print(table: CostTable, as_json: bool) -> None:
+    print(json.dumps(table.describe(), indent=1) if as_json else table)
+
+
+def _model(target: str) -> nn.Module:
+    """Return what a target builds.
+
+    Raises:
+        CostError: it cannot be imported or called, or is no module.
+    """
+    from torch import nn
+
+    from oneshot_core import registry
+
+    from .table import CostError
+
+    kind, _, name = target.partition(":")
+    if kind == "space":
+        make: Any = registry.load("space", name)
+    else:
+        try:
+            make = import_module(kind)
+            for part in name.split("."):
+                make = getattr(make, part)
+        except (ImportError, AttributeError, ValueError) as error:
+            raise CostError(
+                f"{target!r} cannot be imported: {error}.\n"
+                "  expected: space:NAME, or package.module:Callable\n"
+                "  fix: see `oneshot plugins list --kind space`, or PYTHONPATH"
+            ) from error
+    try:
+        model = make()
+    except TypeError as error:
+        raise CostError(
+            f"{target!r} cannot be called without arguments: {error}.\n"
+            "  expected: something that then returns a module\n"
+            "  fix: name a function that passes the arguments"
+        ) from error
+    if not isinstance(model, nn.Module):
+        raise CostError(
+            f"{target!r} returns a {type(model).__name__}.\n"
+            "  expected: a torch.nn.Module with choices\n  fix: return the module"
+        )
+    return model
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], object]]:
+    """Show a bar on stderr, in a terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not sys.stderr.isatty()) as bar:
+        task = bar.add_task("measuring", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _shape(text: str) -> tuple[int, ...]:
+    sizes = text.lower().split("x")
+    if not all(size.isdecimal() and int(size) > 0 for size in sizes):
+        raise argparse.ArgumentTypeError(f"{text!r} is no shape such as 1x3x32x32")
+    return tuple(map(int, sizes))
+
+
+command = CostCommand()
