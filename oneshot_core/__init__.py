@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .decision import Active, Decision, DecisionTable
     from .hooks import MutationHook, no_default_hook
     from .hookspecs import Component, hookimpl
-    from .lightning import BaseOneShotLightningModule, Ranked, Ranking, search
+    from .lightning import BaseOneShotLightningModule, ParetoFront, Ranked, Ranking, search
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
     from .space import (
@@ -62,6 +62,7 @@ _HOME = {
     "search": "lightning",
     "Architecture": "architecture",
     "freeze": "architecture",
+    "ParetoFront": "lightning",
     "Ranked": "lightning",
     "Ranking": "lightning",
     "ModelSpace": "model_space",
@@ -101,6 +102,7 @@ __all__ = [
     "MutableModule",
     "MutationHook",
     "ParameterSpec",
+    "ParetoFront",
     "RangeChoice",
     "Ranked",
     "Ranking",

@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
@@ -42,11 +42,27 @@ ALL_LIMIT = 20_000
 """``rank("all")`` refuses spaces larger than this."""
 
 Metric: TypeAlias = "str | Callable[[Mapping[str, float]], float]"
-Proposals: TypeAlias = Generator[Mapping[str, Choice], float, None]
+Proposals: TypeAlias = Generator[Mapping[str, Choice], Any, None]
+"""Yields architectures and is sent what they are worth: a float, or an :class:`Outcome`."""
+
+
+class Outcome(NamedTuple):
+    """What a searcher of several objectives is told about one architecture."""
+
+    values: tuple[float, ...]
+    """One for each objective, larger is better."""
+    violations: tuple[float, ...]
+    """One for each constraint: by how much it is broken, 0 where it is kept."""
 
 
 class Searcher(Protocol):
-    """Looks for good architectures by trying some; a plugin of kind ``searcher``."""
+    """Looks for good architectures by trying some; a plugin of kind ``searcher``.
+
+    One that can weigh several objectives against each other has a keyword ``objectives``: None,
+    its default, asks it to work as any other; a number says that each ``yield`` returns an
+    :class:`Outcome` with as many values instead of a score. One that can share its state with
+    other processes has a keyword ``storage``, a URL or path.
+    """
 
     def __call__(self, space: ModelSpace, *, budget: int, seed: int, **options: Any) -> Proposals:
         """Yield architectures to score; each ``yield`` returns its score, larger is better.
@@ -168,14 +184,14 @@ def rank(
             "  fix: say whether a larger or a smaller metric is better"
         )
     proposals, total = _proposals(search, architectures, budget, options)
-    entries = _score(
+    entries = score_proposals(
         search,
         proposals,
         total,
         dataloaders,
         score=_scorer(metric),
         sign=1.0 if mode == "max" else -1.0,
-        calibration=_calibration(search, train_dataloader, calibration_batches),
+        calibration=calibration_of(search, train_dataloader, calibration_batches),
         trainer=trainer,
         progress=progress,
     )
@@ -199,14 +215,14 @@ def evaluate(
 ) -> dict[str, float]:
     """Return what the user's ``validation_step`` logs for one architecture; see :func:`rank`."""
     known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
-    entries = _score(
+    entries = score_proposals(
         search,
         _fixed([known.validate(search.space)]),
         1,
         dataloaders,
         score=lambda metrics: math.nan,
         sign=1.0,
-        calibration=_calibration(search, train_dataloader, calibration_batches),
+        calibration=calibration_of(search, train_dataloader, calibration_batches),
         trainer=trainer,
         progress=False,
     )
@@ -303,7 +319,7 @@ def _scorer(metric: Metric) -> Callable[[Mapping[str, float]], float]:
     return score
 
 
-def _calibration(
+def calibration_of(
     search: BaseOneShotLightningModule, train_dataloader: Iterable[Any] | None, n: int
 ) -> list[Any]:
     """Return training batches for BatchNorm; none if the model has no running statistics."""
@@ -331,7 +347,7 @@ def _tracks(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) and module.running_mean is not None
 
 
-def _score(
+def score_proposals(
     search: BaseOneShotLightningModule,
     proposals: Proposals,
     total: int,
@@ -343,6 +359,19 @@ def _score(
     trainer: Trainer | None,
     progress: bool,
 ) -> list[Ranked]:
+    """Score what is proposed, telling each score (times ``sign``) to where it came from.
+
+    Args:
+        search: with a trained supernet; as before afterwards.
+        proposals: what to score.
+        total: how much of it, for the progress bar.
+        dataloaders: as for ``Trainer.validate``.
+        score: of what was logged.
+        sign: 1 where larger is better, else -1.
+        calibration: from :func:`calibration_of`.
+        trainer: to score with; None for a quiet one.
+        progress: whether a bar is shown.
+    """
     previous = search._trainer
     tree = tree_of(search)
     if trainer is None:
@@ -503,4 +532,4 @@ class _RankingLoop(_EvaluationLoop):
             module.training = mode
 
 
-__all__ = ["Ranked", "Ranking", "Searcher", "evaluate", "rank"]
+__all__ = ["Outcome", "Ranked", "Ranking", "Searcher", "evaluate", "rank"]
