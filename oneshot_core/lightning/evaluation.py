@@ -27,6 +27,7 @@ from ..architecture import Architecture
 from ..errors import RankingError
 from ..model_space import ModelSpace
 from ..space.spec import Choice
+from .agreement import kendall_tau
 from .batches import cached, first_batches, to_device
 from .isolation import (
     discarded_logs,
@@ -42,6 +43,7 @@ ALL_LIMIT = 20_000
 """``rank("all")`` refuses spaces larger than this."""
 
 Metric: TypeAlias = "str | Callable[[Mapping[str, float]], float]"
+Truth: TypeAlias = "Mapping[Architecture, float] | Callable[[Architecture], float]"
 Proposals: TypeAlias = Generator[Mapping[str, Choice], Any, None]
 """Yields architectures and is sent what they are worth: a float, or an :class:`Outcome`."""
 
@@ -112,6 +114,37 @@ class Ranking:
     def best(self) -> Architecture:
         """The best architecture."""
         return self.entries[0].architecture
+
+    def kendall_tau(self, truth: Truth) -> float:
+        """Return Kendall's tau-b between the scores and a ground truth.
+
+        1 where the shared weights order the architectures as the truth does, 0 where they say
+        nothing, -1 where they reverse it. NaN if either has no two different numbers.
+
+        Args:
+            truth: what the architectures are really worth, such as accuracy after training each
+                alone; better in the same direction as the scores. A mapping may be about some
+                of them only.
+
+        Raises:
+            RankingError: it is about fewer than two of the architectures.
+
+        Source: :func:`oneshot_core.lightning.agreement.kendall_tau`.
+        """
+        if isinstance(truth, Mapping):
+            values = {Architecture(a): float(value) for a, value in truth.items()}
+            known = [e for e in self.entries if e.architecture in values]
+            true = [values[e.architecture] for e in known]
+        else:
+            known = self.entries
+            true = [float(truth(e.architecture)) for e in known]
+        if len(known) < 2:
+            raise RankingError(
+                f"the ground truth is about {len(known)} of {len(self)} ranked architectures.\n"
+                "  expected: two or more of them\n"
+                "  fix: give the truth of architectures that were ranked"
+            )
+        return kendall_tau([e.score for e in known], true)
 
     def __len__(self) -> int:
         return len(self.entries)
