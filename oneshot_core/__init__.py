@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .hooks import MutationHook, no_default_hook
     from .hookspecs import Component, hookimpl
     from .inspection import Inspection, inspect
-    from .lightning import BaseOneShotLightningModule, Ranked, Ranking, search
+    from .lightning import BaseOneShotLightningModule, ParetoFront, Ranked, Ranking, search
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
     from .space import (
@@ -63,6 +63,7 @@ _HOME = {
     "search": "lightning",
     "Architecture": "architecture",
     "freeze": "architecture",
+    "ParetoFront": "lightning",
     "Ranked": "lightning",
     "Ranking": "lightning",
     "ModelSpace": "model_space",
@@ -105,6 +106,7 @@ __all__ = [
     "MutableModule",
     "MutationHook",
     "ParameterSpec",
+    "ParetoFront",
     "RangeChoice",
     "Ranked",
     "Ranking",

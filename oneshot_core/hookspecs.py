@@ -64,7 +64,7 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         "searcher": Kind(
             "generator function `(space, *, budget, seed, ...)` that yields architectures and is "
             "sent scores",
-            "`search.rank(NAME, ...)`",
+            "`search.rank(NAME, ...)` and `search.pareto(..., searcher=NAME)`",
         ),
         "cost": Kind("function `(network, *inputs) -> float`", "whoever loads it by name"),
         "space": Kind("module class, or function that returns a module", "whoever loads it"),

@@ -3,7 +3,17 @@
 from __future__ import annotations
 
 from .build import search
-from .evaluation import Ranked, Ranking, Searcher
+from .evaluation import Outcome, Ranked, Ranking, Searcher
+from .front import ParetoFront, Scored
 from .module import BaseOneShotLightningModule
 
-__all__ = ["BaseOneShotLightningModule", "Ranked", "Ranking", "Searcher", "search"]
+__all__ = [
+    "BaseOneShotLightningModule",
+    "Outcome",
+    "ParetoFront",
+    "Ranked",
+    "Ranking",
+    "Scored",
+    "Searcher",
+    "search",
+]

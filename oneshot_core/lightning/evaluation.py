@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
@@ -28,6 +28,7 @@ from ..architecture import Architecture, freeze
 from ..errors import RankingError
 from ..model_space import ModelSpace
 from ..space.spec import Choice
+from .agreement import kendall_tau
 from .batches import cached, first_batches, to_device
 from .isolation import (
     discarded_logs,
@@ -44,11 +45,28 @@ ALL_LIMIT = 20_000
 
 Metric: TypeAlias = "str | Callable[[Mapping[str, float]], float]"
 Cost: TypeAlias = "str | Callable[..., float]"
-Proposals: TypeAlias = Generator[Mapping[str, Choice], float, None]
+Truth: TypeAlias = "Mapping[Architecture, float] | Callable[[Architecture], float]"
+Proposals: TypeAlias = Generator[Mapping[str, Choice], Any, None]
+"""Yields architectures and is sent what they are worth: a float, or an :class:`Outcome`."""
+
+
+class Outcome(NamedTuple):
+    """What a searcher of several objectives is told about one architecture."""
+
+    values: tuple[float, ...]
+    """One for each objective, larger is better."""
+    violations: tuple[float, ...]
+    """One for each constraint: by how much it is broken, 0 where it is kept."""
 
 
 class Searcher(Protocol):
-    """Looks for good architectures by trying some; a plugin of kind ``searcher``."""
+    """Looks for good architectures by trying some; a plugin of kind ``searcher``.
+
+    One that can weigh several objectives against each other has a keyword ``objectives``: None,
+    its default, asks it to work as any other; a number says that each ``yield`` returns an
+    :class:`Outcome` with as many values instead of a score. One that can share its state with
+    other processes has a keyword ``storage``, a URL or path.
+    """
 
     def __call__(self, space: ModelSpace, *, budget: int, seed: int, **options: Any) -> Proposals:
         """Yield architectures to score; each ``yield`` returns its score, larger is better.
@@ -100,6 +118,37 @@ class Ranking:
     def best(self) -> Architecture:
         """The best architecture."""
         return self.entries[0].architecture
+
+    def kendall_tau(self, truth: Truth) -> float:
+        """Return Kendall's tau-b between the scores and a ground truth.
+
+        1 where the shared weights order the architectures as the truth does, 0 where they say
+        nothing, -1 where they reverse it. NaN if either has no two different numbers.
+
+        Args:
+            truth: what the architectures are really worth, such as accuracy after training each
+                alone; better in the same direction as the scores. A mapping may be about some
+                of them only.
+
+        Raises:
+            RankingError: it is about fewer than two of the architectures.
+
+        Source: :func:`oneshot_core.lightning.agreement.kendall_tau`.
+        """
+        if isinstance(truth, Mapping):
+            values = {Architecture(a): float(value) for a, value in truth.items()}
+            known = [e for e in self.entries if e.architecture in values]
+            true = [values[e.architecture] for e in known]
+        else:
+            known = self.entries
+            true = [float(truth(e.architecture)) for e in known]
+        if len(known) < 2:
+            raise RankingError(
+                f"the ground truth is about {len(known)} of {len(self)} ranked architectures.\n"
+                "  expected: two or more of them\n"
+                "  fix: give the truth of architectures that were ranked"
+            )
+        return kendall_tau([e.score for e in known], true)
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -183,14 +232,14 @@ def rank(
         )
     measures = _measures(search, costs, inputs)
     proposals, total = _proposals(search, architectures, budget, options)
-    entries = _score(
+    entries = score_proposals(
         search,
         proposals,
         total,
         dataloaders,
         score=_scorer(metric),
         sign=1.0 if mode == "max" else -1.0,
-        calibration=_calibration(search, train_dataloader, calibration_batches),
+        calibration=calibration_of(search, train_dataloader, calibration_batches),
         trainer=trainer,
         progress=progress,
     )
@@ -251,14 +300,14 @@ def evaluate(
 ) -> dict[str, float]:
     """Return what the user's ``validation_step`` logs for one architecture; see :func:`rank`."""
     known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
-    entries = _score(
+    entries = score_proposals(
         search,
         _fixed([known.validate(search.space)]),
         1,
         dataloaders,
         score=lambda metrics: math.nan,
         sign=1.0,
-        calibration=_calibration(search, train_dataloader, calibration_batches),
+        calibration=calibration_of(search, train_dataloader, calibration_batches),
         trainer=trainer,
         progress=False,
     )
@@ -355,7 +404,7 @@ def _scorer(metric: Metric) -> Callable[[Mapping[str, float]], float]:
     return score
 
 
-def _calibration(
+def calibration_of(
     search: BaseOneShotLightningModule, train_dataloader: Iterable[Any] | None, n: int
 ) -> list[Any]:
     """Return training batches for BatchNorm; none if the model has no running statistics."""
@@ -383,7 +432,7 @@ def _tracks(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) and module.running_mean is not None
 
 
-def _score(
+def score_proposals(
     search: BaseOneShotLightningModule,
     proposals: Proposals,
     total: int,
@@ -395,6 +444,19 @@ def _score(
     trainer: Trainer | None,
     progress: bool,
 ) -> list[Ranked]:
+    """Score what is proposed, telling each score (times ``sign``) to where it came from.
+
+    Args:
+        search: with a trained supernet; as before afterwards.
+        proposals: what to score.
+        total: how much of it, for the progress bar.
+        dataloaders: as for ``Trainer.validate``.
+        score: of what was logged.
+        sign: 1 where larger is better, else -1.
+        calibration: from :func:`calibration_of`.
+        trainer: to score with; None for a quiet one.
+        progress: whether a bar is shown.
+    """
     previous = search._trainer
     tree = tree_of(search)
     if trainer is None:
@@ -555,4 +617,4 @@ class _RankingLoop(_EvaluationLoop):
             module.training = mode
 
 
-__all__ = ["Ranked", "Ranking", "Searcher", "evaluate", "rank"]
+__all__ = ["Outcome", "Ranked", "Ranking", "Searcher", "evaluate", "rank"]

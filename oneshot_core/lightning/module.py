@@ -52,6 +52,7 @@ from .trees import is_lightning_module, tree_of
 
 if TYPE_CHECKING:
     from .evaluation import Ranking
+    from .front import ParetoFront
 
 
 MAX_DRAWS = 1000
@@ -773,6 +774,14 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
         self.ranking = rank(self, architectures, dataloaders, metric=metric, mode=mode, **options)
         return self.ranking
+
+    def pareto(
+        self, objectives: Mapping[str, str], dataloaders: Any, *, budget: int, **options: Any
+    ) -> ParetoFront:
+        """Look for the best trade-offs between objectives; see :func:`.pareto.pareto`."""
+        from .pareto import pareto
+
+        return pareto(self, objectives, dataloaders, budget=budget, **options)
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -611,3 +611,15 @@ def test_costs_without_inputs_or_of_unknown_name_are_refused_before_scoring(val:
         search.rank("all", val, metric="val_loss", costs=["macs"])
     with pytest.raises(UnknownComponentError, match="beauty"):
         search.rank("all", val, metric="val_loss", costs=["beauty"], inputs=[])
+
+
+def test_agreement_with_a_ground_truth_is_told_for_what_it_is_about() -> None:
+    """Of the pairs among 0, 1, 2, 3 one is in the wrong order: (5 - 1) / 6."""
+    entries = [entry(float(n)) for n in range(4)]
+    ranking = Ranking([*entries, entry(math.nan)], metric="m", mode="max")
+    true = dict(zip((e.architecture for e in entries), (0.1, 0.3, 0.2, 0.9), strict=True))
+
+    assert ranking.kendall_tau(true) == pytest.approx(4 / 6)
+    assert ranking.kendall_tau(lambda a: -true.get(a, 0.0)) == pytest.approx(-4 / 6)
+    with pytest.raises(RankingError, match="about 1 of 5"):
+        ranking.kendall_tau({entries[0].architecture: 1.0, oneshot.Architecture({"a": "?"}): 2.0})
