@@ -38,7 +38,7 @@ class MixedActivation(BaseSuperNetModule):
             return None
         decisions = mutate_kwargs["decisions"]
         assert isinstance(decisions, DecisionTable)
-        return cls(module, decisions.decide(module.spec(module.label or name), path=name))
+        return cls(module, decisions.decide(module.spec(module.label_at(name)), path=name))
 
     def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
         choice: ActivationChoice = self.__dict__["choice"]
