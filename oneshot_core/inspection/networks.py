@@ -98,7 +98,10 @@ class Networks:
         return self.frozen[key]
 
     def _costs(self, default: Mapping[str, Choice]) -> dict[str, Any]:
-        """Return the costs that can be asked by name."""
+        """Return the costs that can be asked by name.
+
+        A cost with the attribute ``counts = False`` says that it measures; it is not asked.
+        """
         usable: dict[str, Any] = {}
         for record in self.registry.ordered("cost"):
             try:
@@ -106,6 +109,8 @@ class Networks:
             except PluginLoadError as error:
                 self._left_out(record.name, condensed(error))
                 continue
+            if getattr(cost, "counts", None) is False:
+                continue  # it measures, with data: no matter of an instant
             try:
                 value, again = (self._ask(cost, default) for _ in range(2))
             except Exception as error:

@@ -108,7 +108,7 @@ def _choice(choice: ChoiceInfo) -> tuple[str, ...]:
         candidates,
         shown,
         f"if {when}" if when else "always",
-        _some(list(choice.paths), 3),
+        _some(list(choice.paths), 1),
     )
 
 
@@ -209,7 +209,8 @@ def as_text(report: Inspection) -> str:
             table = Table(box=None, pad_edge=False, show_edge=False)
             for index, name in enumerate(section.head):
                 justify: Literal["left", "right"] = "right" if index in section.right else "left"
-                table.add_column(name, overflow="fold", justify=justify)
+                # The first column is what is looked for, such as a label: it is not broken.
+                table.add_column(name, overflow="fold", justify=justify, no_wrap=index == 0)
             for row in section.rows:
                 table.add_row(*map(Text, row))
             console.print(table)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 from torch.utils.benchmark import Timer
 
+from .counts import measured
 from .running import in_use
 
 
@@ -60,6 +61,7 @@ def measure(
     return Latency(found.median * 1e6, found.iqr * 1e6, len(found.times))
 
 
+@measured
 def latency(
     network: nn.Module,
     *inputs: Tensor,
