@@ -16,7 +16,7 @@ from oneshot_core.errors import ArchitectureError
 class Genotype(NamedTuple):
     """What the cells of a network are.
 
-    Args:
+    Attributes:
         normal: for each node in turn as many pairs (operation, state) as it adds up. States are
             numbered: first the inputs of the cell, then its nodes.
         normal_concat: the states that are concatenated to the output.
