@@ -58,7 +58,8 @@ def nsga2(
         objectives: how many numbers each architecture is scored by; None for a score alone.
         storage: where the study is kept, for several processes: a URL such as
             ``"sqlite:///search.db"``, or the path of an optuna journal. None for in memory.
-        population_size: how many make a generation, at least 2.
+        population_size: how many make a generation, at least 2. The first generation is random, so
+            a budget of few generations is hardly better than random search: take a tenth of it.
 
     Raises:
         RankingError: ``population_size`` is less than 2.

@@ -116,6 +116,7 @@ LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], tuple[Tensor, ...]
         x(4, 3, 5, 5),
     ),
     "batch-norm-affine": (lambda: onn.BatchNorm1d(3, affine=YES), x(6, 3)),
+    "batch-norm-tracked": (lambda: onn.BatchNorm1d(3, track_running_stats=YES), x(6, 3)),
     "batch-norm3d": (lambda: onn.BatchNorm3d(2, affine=YES), x(2, 2, 3, 3, 3)),
     "instance-norm": (lambda: onn.InstanceNorm2d(3, affine=YES), x(2, 3, 4, 4)),
     "group-norm": (lambda: onn.GroupNorm(choice([1, 2, 4], label="n"), 4), x(3, 4, 5)),
@@ -238,7 +239,9 @@ def _case(name: str) -> tuple[Callable[[], nn.Module], Callable[[Any], tuple[Ten
     return make, lambda chosen: inputs()
 
 
-@pytest.mark.parametrize("name", sorted(set(LAYERS) - {"pooling"}) + [f"in-{n}" for n in NARROWING])
+@pytest.mark.parametrize(
+    "name", sorted(set(LAYERS) - {"pooling", "batch-norm-tracked"}) + [f"in-{n}" for n in NARROWING]
+)
 def test_a_superposition_is_the_weighted_sum_of_padded_outputs_and_so_are_its_gradients(
     name: str,
 ) -> None:
@@ -310,6 +313,7 @@ def test_what_gives_outputs_of_other_sizes_is_refused_before_training() -> None:
         lambda: onn.Conv2d(3, 4, 3, stride=choice([1, 2], label="s")),
         lambda: onn.Conv2d(3, 4, K),
         lambda: onn.BatchNorm2d(3, momentum=choice([0.1, 0.2], label="m")),
+        lambda: onn.BatchNorm2d(3, track_running_stats=YES),
         lambda: onn.Embedding(choice([4, 5], label="rows"), 3),
     ):
         with pytest.raises(StrategyError, match=r"at '0' cannot be superposed"):
