@@ -202,12 +202,12 @@ class TestSizes:
         registry = oneshot.Registry()
         ticks = iter(range(100))
         registry.register("cost", "layers", lambda network, *x: len(list(network.modules())))
-        registry.register("cost", "latency", lambda network, *x: next(ticks))
+        registry.register("cost", "stopwatch", lambda network, *x: next(ticks))
         registry.register("cost", "broken", lambda network, *x: 1 / 0)
         report = oneshot.inspect(Nested(), torch.zeros(3, 4), registry=registry)
         assert set(report.sizes.default.costs) == {"parameters", "macs", "layers"}
         left_out = " ".join(f.message for f in of_kind(report.warnings, "cost-left-out"))
-        assert "'latency' is left out: it is not repeatable" in left_out
+        assert "'stopwatch' is left out: it is not repeatable" in left_out
         assert "'broken' is left out: ZeroDivisionError" in left_out
 
 
