@@ -30,7 +30,9 @@ def test_the_command_line_runs_the_same_checks_and_has_no_advice(tmp_path: Path)
     out = run(tmp_path, "-m", "oneshot_core", "plugins", "check", "oneshot-core", "--json")
     report = json.loads(out)
     assert report["ok"]
-    assert report["counts"]["advice"] == report["counts"]["expected"] == 0
+    assert report["counts"]["advice"] == 0
+    expected = {(r["subject"], r["check"]) for r in report["results"] if r["outcome"] == "expected"}
+    assert expected == DECLARED
     assert len(report["results"]) == len(cases("oneshot-core"))
     outcomes: dict[str, Counter[str]] = {}
     for result in report["results"]:
@@ -51,9 +53,13 @@ def test_pytest_runs_the_same_checks_without_test_code(tmp_path: Path) -> None:
         "--oneshot-conformance",
         conformance,
     )
-    passed, skipped = (int(n) for n in out.splitlines()[-1].split() if n.isdigit())
-    assert passed + skipped == len(cases("oneshot-core"))
+    passed, skipped, xfailed = (int(n) for n in out.splitlines()[-1].split() if n.isdigit())
+    assert passed + skipped + xfailed == len(cases("oneshot-core"))
+    assert xfailed == len(DECLARED)
 
+
+DECLARED = {("cost:latency", "cost.same-network-same-number")}
+"""What our own plugins declare to fail: a measured time is not the same twice."""
 
 NEVER_OF_OURS = {
     "packaging.core-version-is-bounded",
