@@ -191,7 +191,28 @@ class Value(ABC):
         )
 
 
-class ValueChoice(Value):
+class Taken(Value):
+    """What a choice takes that is made elsewhere in the model, such as the inputs of a node.
+
+    Args:
+        spec: of that choice. Where several candidates are taken, this is a tuple of them.
+    """
+
+    def __init__(self, spec: ParameterSpec) -> None:
+        self.spec = spec
+
+    @property
+    def specs(self) -> dict[str, ParameterSpec]:
+        return {self.spec.label: self.spec}
+
+    def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
+        return chosen[self.spec.label]
+
+    def __repr__(self) -> str:
+        return self.spec.label
+
+
+class ValueChoice(Taken):
     """Choose one of several values.
 
     Args:
@@ -226,21 +247,11 @@ class ValueChoice(Value):
                 "  fix: correct the default"
             )
         weights = None if prior is None else tuple(prior)
-        self.spec = ParameterSpec(label, candidates, default=default, prior=weights)
+        super().__init__(ParameterSpec(label, candidates, default=default, prior=weights))
 
     @property
     def label(self) -> str:
         """Name of the decision."""
-        return self.spec.label
-
-    @property
-    def specs(self) -> dict[str, ParameterSpec]:
-        return {self.spec.label: self.spec}
-
-    def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
-        return chosen[self.spec.label]
-
-    def __repr__(self) -> str:
         return self.spec.label
 
     @staticmethod
@@ -330,27 +341,6 @@ class Computed(Value):
 
     def __repr__(self) -> str:
         return self.text.format(*map(repr, self.operands))
-
-
-class Taken(Value):
-    """What a choice takes that is made elsewhere in the model, such as the inputs of a node.
-
-    Args:
-        spec: of that choice. Where several candidates are taken, this is a tuple of them.
-    """
-
-    def __init__(self, spec: ParameterSpec) -> None:
-        self.spec = spec
-
-    @property
-    def specs(self) -> dict[str, ParameterSpec]:
-        return {self.spec.label: self.spec}
-
-    def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
-        return chosen[self.spec.label]
-
-    def __repr__(self) -> str:
-        return self.spec.label
 
 
 class Declared(Computed):
