@@ -41,6 +41,8 @@ GRID = 65
 """Numbers of an interval that are tried where its default breaks a constraint."""
 TRIES = 200
 """Draws that may break a constraint before one is built that cannot."""
+MAX_DRAWS = 1000
+"""The same where a strategy draws, by probabilities of its own that building knows nothing of."""
 RARE = 0.05
 """Where fewer draws than this part keep the constraints, all draws are built to keep them."""
 MAX_COUNTED = 500_000
@@ -268,6 +270,14 @@ class ModelSpace:
                 "  fix: decide less, or something else"
             )
         return self.reduce(found)
+
+    def draw_possible(self, draw: Callable[[], dict[str, Choice]]) -> dict[str, Choice] | None:
+        """Return the first of at most ``MAX_DRAWS`` draws that breaks no constraint, or None."""
+        for _ in range(MAX_DRAWS):
+            drawn = draw()
+            if self.possible(drawn):
+                return drawn
+        return None
 
     def _draw(self, partial: Mapping[str, Choice], rng: random.Random) -> dict[str, Choice]:
         chosen = dict(partial)

@@ -55,10 +55,6 @@ if TYPE_CHECKING:
     from .front import ParetoFront
 
 
-MAX_DRAWS = 1000
-"""Draws that may break a constraint before one is built that cannot."""
-
-
 class _MutatedWhenBuilt(ABCMeta):
     """Builds a search in the tree of its model, and mutates it after its whole constructor ran."""
 
@@ -344,15 +340,18 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Draws that break a constraint of the model space are thrown away. If those are nearly
         all, one that keeps them is drawn uniformly instead.
         """
-        for _ in range(MAX_DRAWS):
+
+        def draw() -> dict[str, Choice]:
             memo: dict[str, Choice] = {}
             for module in self._nas_modules:
                 memo |= module.resample(memo)
-            if self.space.possible(memo):
-                return memo
-        drawn = self.space.complete({}, self.decisions.rng)
-        for module in self._nas_modules:
-            module.resample(drawn)
+            return memo
+
+        drawn = self.space.draw_possible(draw)
+        if drawn is None:
+            drawn = self.space.complete({}, self.decisions.rng)
+            for module in self._nas_modules:
+                module.resample(drawn)
         return drawn
 
     def reseed(self, *key: object) -> None:

@@ -21,8 +21,6 @@ from oneshot_core.space import Choice
 from .uniform import UniformSampling
 
 Path = dict[str, Choice]
-MAX_DRAWS = 1000
-"""Draws that may break a constraint before one is built that cannot."""
 
 
 class PathSampling(UniformSampling):
@@ -47,11 +45,8 @@ class PathSampling(UniformSampling):
 
         Others are thrown away; where nearly all are, one is drawn that keeps them, uniformly.
         """
-        for _ in range(MAX_DRAWS):
-            path = draw()
-            if self.space.possible(path):
-                return path
-        return self.space.complete({}, self.decisions.rng)
+        drawn = self.space.draw_possible(draw)
+        return self.space.complete({}, self.decisions.rng) if drawn is None else drawn
 
     def path_loss(self, index: int, step: Callable[[], Any]) -> Any:
         """Return the loss of one path, or what holds it; by default the user's.

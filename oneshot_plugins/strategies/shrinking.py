@@ -13,7 +13,7 @@ from oneshot_core.errors import StrategyError
 from oneshot_core.space import Choice
 
 from .order import Order, by_size
-from .paths import MAX_DRAWS, Path, PathSampling
+from .paths import Path, PathSampling
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,16 @@ class ProgressiveShrinking(PathSampling):
     def _draw(self) -> Path:
         rng = self.decisions.rng
         open_ = self.open_choices(self.current_epoch, self.trainer.max_epochs or 1)
-        for _ in range(MAX_DRAWS):
+
+        def draw() -> Path:
             # int(random() * n): the one draw that Python promises to keep stable.
-            path = {label: cs[int(rng.random() * len(cs))] for label, cs in open_.items()}
-            if self.space.possible(path):
-                return path
-        found = self.space.first(lambda spec: rng.sample(open_[spec.label], len(open_[spec.label])))
-        return self._require_open(found)
+            return {label: cs[int(rng.random() * len(cs))] for label, cs in open_.items()}
+
+        def shuffled(spec: ParameterSpec) -> list[Choice]:
+            return rng.sample(open_[spec.label], len(open_[spec.label]))
+
+        drawn = self.space.draw_possible(draw)
+        return self._require_open(self.space.first(shuffled)) if drawn is None else drawn
 
     def _opened(self, epoch: int) -> Callable[[ParameterSpec], list[Choice]]:
         opened = self.open_choices(epoch, self.trainer.max_epochs or 1)
