@@ -471,7 +471,7 @@ def score_proposals(
         loop = ranking_loop(trainer, search, proposals, score, sign, calibration, bar)
         original, trainer.validate_loop = trainer.validate_loop, loop
         stack.callback(setattr, trainer, "validate_loop", original)
-        stack.enter_context(_quiet_log(tree))
+        stack.enter_context(only_warnings(f"{tree}.utilities.rank_zero"))
         stack.enter_context(isolated_rng(search.model, search.seed))
         stack.enter_context(isolated_buffers(search.model))
         stack.enter_context(isolated_metrics(search.model))
@@ -489,7 +489,7 @@ def _quiet_trainer(tree: Tree, like: Trainer | None) -> Trainer:
             like.accelerator.name() if hasattr(like.accelerator, "name") else "auto"
         )
         options["precision"] = like.precision
-    with _quiet_log(tree):
+    with only_warnings(f"{tree}.utilities.rank_zero"):
         return tree.own(Trainer)(
             devices=1,
             logger=False,
@@ -502,9 +502,9 @@ def _quiet_trainer(tree: Tree, like: Trainer | None) -> Trainer:
 
 
 @contextmanager
-def _quiet_log(tree: Tree) -> Iterator[None]:
-    """Keep Lightning's lines about available devices out of a ranking."""
-    log = logging.getLogger(f"{tree}.utilities.rank_zero")
+def only_warnings(logger: str) -> Iterator[None]:
+    """Keep what a logger says below warnings out of the terminal."""
+    log = logging.getLogger(logger)
     level = log.level
     log.setLevel(logging.WARNING)
     try:

@@ -7,12 +7,10 @@ database or journal that several processes share.
 
 from __future__ import annotations
 
-import logging
 import math
 import os
 import random
-from collections.abc import Container, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Container, Generator, Mapping
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
@@ -21,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from oneshot_core import Architecture, ModelSpace, ParameterSpec
 from oneshot_core.errors import PluginLoadError, RankingError
 from oneshot_core.lightning import Outcome
+from oneshot_core.lightning.evaluation import only_warnings
 from oneshot_core.space import Choice
 
 from .encoding import Number, decode, encode
@@ -198,7 +197,7 @@ def _study(
     storage: str | None,
 ) -> Study:
     optuna = _optuna(name)
-    with _quiet():
+    with only_warnings("optuna"):  # else a line about a new study
         study: Study = optuna.create_study(
             study_name=f"oneshot-{name}-{space.fingerprint}",
             storage=_storage(storage),
@@ -222,18 +221,6 @@ def _storage(storage: str | None) -> BaseStorage | str | None:
     storages = import_module("optuna.storages")
     found: BaseStorage = storages.JournalStorage(journal.JournalFileBackend(storage))
     return found
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep the line about a new study out of a search."""
-    log = logging.getLogger("optuna")
-    level = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(level)
 
 
 def _recorded(trial: FrozenTrial, name: str, spec: ParameterSpec) -> Number:
