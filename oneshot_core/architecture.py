@@ -21,6 +21,8 @@ from .space.spec import Choice
 from .supernet import BaseSuperNetModule
 
 SCHEMA = "oneshot.architecture/1"
+SHOWN = 5
+"""How many differences between two model spaces a message lists."""
 Weights = Literal["inherit", "fresh"]
 M = TypeVar("M", bound=nn.Module)
 
@@ -166,9 +168,12 @@ class SpaceRecord:
             for label in here.keys() & self.parameters
             if here[label] != self.parameters[label]
         ]
+        lines.sort()
+        if len(lines) > SHOWN:
+            lines[SHOWN:] = [f"and {len(lines) - SHOWN} more"]
         raise ArchitectureError(
             f"{what} comes from another model space:\n"
-            + "".join(f"    {line}\n" for line in sorted(lines))
+            + "".join(f"    {line}\n" for line in lines)
             + f"  expected: the space {space.fingerprint}, got {self.fingerprint}\n"
             "  fix: use the model it was searched with"
         )

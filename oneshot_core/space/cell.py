@@ -27,6 +27,8 @@ OpFactory: TypeAlias = Callable[[int, "int | None", int], Any]
 Candidates: TypeAlias = (
     "Mapping[str, nn.Module | OpFactory] | Sequence[nn.Module | OpFactory] | OpFactory"
 )
+Edge: TypeAlias = "Callable[[LayerChoice, int, int | None, int], nn.Module]"
+"""``(choice, node_index, op_index, input_index) -> module``; see :class:`Cell`."""
 Active: TypeAlias = "Sequence[tuple[int, Tensor | None]]"
 """States that go into a node, each with its weight; None is "as it is"."""
 
@@ -101,7 +103,8 @@ class Cell(MutableModule):
 
     Raises:
         SpaceError: a number is out of range, a word is unknown, ``inputs="distinct"`` asks for
-            more states than there are, or an operation is neither module nor factory.
+            more states than there are, an operation is neither module nor factory, or what ``edge``
+            returns does not hold the choice.
 
     Source: Liu et al., "DARTS", arXiv:1806.09055, section 2.1; Zoph et al., "Learning Transferable
     Architectures", arXiv:1707.07012, section 3; ``nni.nas.nn.pytorch.Cell``.
@@ -122,6 +125,7 @@ class Cell(MutableModule):
         *,
         inputs: Inputs = "free",
         packed: bool = False,
+        edge: Edge | None = None,
         label: str | None = None,
     ) -> None:
         super().__init__()
@@ -147,7 +151,7 @@ class Cell(MutableModule):
         self.preprocessor = _check_processor("preprocessor", preprocessor)
         self.ops = nn.ModuleDict()
         self.postprocessor = _check_processor("postprocessor", postprocessor)
-        build = _Builder(op_candidates)
+        build = _Builder(op_candidates, edge)
         make = self._distinct if inputs == "distinct" else self._free
         first = num_predecessors
         self.nodes = tuple(make(node, build) for node in range(first, first + num_nodes))
@@ -161,20 +165,23 @@ class Cell(MutableModule):
                 keys = [f"{node}_{k}"] * node
             for state, key in enumerate(keys):
                 if key not in self.ops:
-                    self._add(key, f"op_{node}_{k}", build(node, k, state))
+                    self._add(key, f"op_{node}_{k}", build, node, k, state)
             slots.append(Slot(f"input_{node}_{k}", node, 1, tuple(keys)))
         return tuple(slots)
 
     def _distinct(self, node: int, build: _Builder) -> tuple[Slot, ...]:
         keys = tuple(f"{node}_{state}" for state in range(node))
         for state, key in enumerate(keys):
-            self._add(key, f"op_{key}", build(node, None, state))
+            self._add(key, f"op_{key}", build, node, None, state)
         return (Slot(f"input_{node}", node, self.num_ops_per_node, keys),)
 
-    def _add(self, key: str, name: str, candidates: Mapping[str, nn.Module]) -> None:
-        inside = LabelInside(f"ops.{key}", name)
-        label = inside if self.label is None else label_below(self.label, name)
-        self.ops[key] = LayerChoice(candidates, label=label)
+    def _add(self, key: str, name: str, build: _Builder, *place: Any) -> None:
+        choice = LayerChoice(build(*place))
+        self.ops[key], inside = build.edge(choice, *place)
+        if self.label is None:
+            choice.label = LabelInside(f"ops.{key}{inside}", name)
+        else:
+            choice.label = label_below(self.label, name)
 
     @property
     def slots(self) -> tuple[Slot, ...]:
@@ -354,10 +361,11 @@ class _Sketch:
 
 
 class _Builder:
-    """Make the candidates of one place after the other."""
+    """Make the candidates of one place after the other, and what stands around the choice."""
 
-    def __init__(self, given: Candidates) -> None:
+    def __init__(self, given: Candidates, around: Edge | None) -> None:
         self.given = given
+        self.around = around
         one = not isinstance(given, (Mapping, list, tuple))
         parts: list[Any] = [given] if one else list(_named(given).values())
         self.by_input = any(not isinstance(part, nn.Module) for part in parts)
@@ -378,6 +386,22 @@ class _Builder:
             name: copy.deepcopy(part) if isinstance(part, nn.Module) else part(node, op, state)
             for name, part in _named(self.given).items()
         }
+
+    def edge(
+        self, choice: LayerChoice, node: int, op: int | None, state: int
+    ) -> tuple[nn.Module, str]:
+        """Return what stands on an edge, and the path of the choice in it, from a dot on."""
+        if self.around is None:
+            return choice, ""
+        made = self.around(choice, node, op, state)
+        for path, module in made.named_modules() if isinstance(made, nn.Module) else ():
+            if module is choice:
+                return made, f".{path}" if path else ""
+        raise SpaceError(
+            f"edge of Cell returned {type(made).__name__} for the state {state} of node {node}.\n"
+            "  expected: a module that holds the choice it was called with\n"
+            "  fix: return a torch.nn.Module of which the choice is a submodule, or the choice"
+        )
 
 
 def _named(parts: Any) -> dict[str, Any]:

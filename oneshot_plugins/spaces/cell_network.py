@@ -13,6 +13,7 @@ from oneshot_core.errors import SpaceError
 from oneshot_core.space import Cell, GraphWhenFrozen
 
 from .operations import OPERATIONS, DropPath, FactorizedReduce, relu_conv_norm
+from .partial_channels import PartialChannels, part_of
 
 Stem = Literal["cifar", "imagenet"]
 MergeOp = Literal["all", "loose_end"]
@@ -37,12 +38,15 @@ class CellNetwork(GraphWhenFrozen):
             It is the ``p`` of the only ``nn.Dropout`` modules, and may be raised while training.
         affine: whether BatchNorms in cells have weights. DARTS searches without and retrains with.
         pool_norm: whether pooling is followed by a BatchNorm without weights, as DARTS searches.
+        partial_channels: operations get one in so many channels, the others pass; 1 for all. Search
+            with 4 as PC-DARTS does, and retrain with 1; see :class:`.PartialChannels`.
         operations: names of the candidates; those of the paper if left out.
         merge_op: which nodes a cell returns; those of the paper if left out. Strategies that
             weight candidates need ``"all"``.
 
     Raises:
-        SpaceError: an operation or the stem is unknown.
+        SpaceError: an operation or the stem is unknown, or a width is no multiple of
+            ``partial_channels``.
     """
 
     candidates: ClassVar[tuple[str, ...]]
@@ -62,11 +66,13 @@ class CellNetwork(GraphWhenFrozen):
         drop_path: float = 0.0,
         affine: bool = True,
         pool_norm: bool = False,
+        partial_channels: int = 1,
         operations: Sequence[str] | None = None,
         merge_op: MergeOp | None = None,
     ) -> None:
         super().__init__()
         self.affine, self.pool_norm, self.drop_path = affine, pool_norm, drop_path
+        self.partial_channels = partial_channels
         self.operations = tuple(self.candidates if operations is None else operations)
         self.merge_op: MergeOp = self.merge if merge_op is None else merge_op
         self._check(stem)
@@ -124,8 +130,9 @@ class CellNetwork(GraphWhenFrozen):
         return width, width
 
     def _build_cell(self, width: int, reduce: bool, align: nn.Module) -> Cell:
+        part = part_of(width, self.partial_channels)
         candidates = {
-            name: partial(self._operation, name, width, reduce) for name in self.operations
+            name: partial(self._operation, name, part, reduce) for name in self.operations
         }
         return Cell(
             candidates,
@@ -135,13 +142,20 @@ class CellNetwork(GraphWhenFrozen):
             self.merge_op,
             align,
             inputs=self.inputs,
+            edge=partial(self._edge, width, reduce) if self.partial_channels > 1 else None,
             label=self.labels[reduce],
         )
+
+    def _edge(
+        self, width: int, reduce: bool, choice: nn.Module, node: int, op: int | None, state: int
+    ) -> nn.Module:
+        halved = nn.MaxPool2d(2, ceil_mode=True) if _stride(reduce, state) == 2 else None
+        return PartialChannels(choice, width, self.partial_channels, halved)
 
     def _operation(
         self, name: str, width: int, reduce: bool, node: int, op: int | None, state: int
     ) -> nn.Module:
-        stride = 2 if reduce and state < 2 else 1
+        stride = _stride(reduce, state)
         operation = OPERATIONS[name](width, stride, self.affine)
         if self.pool_norm and "pool" in name:
             operation = nn.Sequential(operation, nn.BatchNorm2d(width, affine=False))
@@ -172,6 +186,11 @@ class CellNetwork(GraphWhenFrozen):
                 extra = self.auxiliary(last)
         logits = self.classifier(self.pool(last).flatten(1))
         return logits if extra is None else (logits, extra)
+
+
+def _stride(reduce: bool, state: int) -> int:
+    """Return the stride of an edge: a reduction cell halves its two inputs, and nothing else."""
+    return 2 if reduce and state < 2 else 1
 
 
 class Align(GraphWhenFrozen):

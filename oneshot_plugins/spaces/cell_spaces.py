@@ -9,7 +9,8 @@ class Darts(CellNetwork):
     """Four nodes, each the sum of two operations on different states; all nodes are returned.
 
     ``"none"``, which the paper weights and never takes, is left out; ask for it in
-    ``operations``. To search as the paper does: ``affine=False, pool_norm=True``.
+    ``operations``. To search as the paper does: ``affine=False, pool_norm=True``; as PC-DARTS does:
+    ``partial_channels=4``, too.
 
     Parameters of published cells, without the auxiliary classifier, as tested: DARTS_V2 on CIFAR-10
     (width 36, 20 cells) 3,349,342, published 3.3 million; on ImageNet (48, 14) 4,718,752, published

@@ -8,6 +8,8 @@ from torch import Tensor, nn
 
 from oneshot_core.space import GraphWhenFrozen, LayerChoice
 
+from .partial_channels import PartialChannels, part_of
+
 
 def _conv(width: int, kernel: int) -> nn.Module:
     return nn.Sequential(
@@ -46,10 +48,20 @@ class Chain1d(GraphWhenFrozen):
         width: channels throughout.
         length: samples of the signal, a multiple of 4.
         classes: of the classifier.
+        partial_channels: operations get one in so many channels; see :class:`.PartialChannels`.
+
+    Raises:
+        SpaceError: ``width`` is no multiple of ``partial_channels``.
     """
 
     def __init__(
-        self, positions: int = 4, width: int = 16, length: int = 40, classes: int = 10
+        self,
+        positions: int = 4,
+        width: int = 16,
+        length: int = 40,
+        classes: int = 10,
+        *,
+        partial_channels: int = 1,
     ) -> None:
         super().__init__()
         self.stem = nn.Sequential(
@@ -57,12 +69,15 @@ class Chain1d(GraphWhenFrozen):
             nn.BatchNorm1d(width),
             nn.ReLU(),
         )
+        part = part_of(width, partial_channels)
         chain: list[nn.Module] = [
             LayerChoice(
-                {name: make(width) for name, make in OPERATIONS.items()}, label=f"op{position + 1}"
+                {name: make(part) for name, make in OPERATIONS.items()}, label=f"op{position + 1}"
             )
             for position in range(positions)
         ]
+        if partial_channels > 1:
+            chain = [PartialChannels(choice, width, partial_channels) for choice in chain]
         chain.insert(positions // 2, nn.MaxPool1d(2))
         self.chain = nn.Sequential(*chain)
         self.classifier = nn.Linear(width * (length // 4), classes)

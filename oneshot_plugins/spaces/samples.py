@@ -26,10 +26,14 @@ from .shufflenet import ShuffleNet
 
 
 def chains() -> list[Sample]:
-    """Return the chain as the demo uses it, and a short one."""
+    """Return the chain as the demo uses it, and short ones."""
     return [
         Sample(Chain1d, lambda: (torch.ones(2, 40),)),
         Sample(lambda: Chain1d(positions=2, width=4, length=8), lambda: (torch.ones(2, 8),)),
+        Sample(
+            lambda: Chain1d(positions=2, width=4, length=8, partial_channels=2),
+            lambda: (torch.ones(2, 8),),
+        ),
     ]
 
 

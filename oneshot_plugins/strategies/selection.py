@@ -1,4 +1,7 @@
-"""Select an architecture by what the supernet loses without each candidate."""
+"""Ways to select an architecture other than label by label.
+
+``search.export()`` takes what each label prefers by itself.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,24 @@ from pytorch_lightning import Trainer
 
 from oneshot_core import Architecture, BaseOneShotLightningModule
 from oneshot_core.errors import StrategyError
+from oneshot_core.lightning.top_k import most_probable
 from oneshot_core.space import Candidate, Choice
 
 from .darts import SoftmaxDecision
+
+
+def select_by_product(search: BaseOneShotLightningModule) -> Architecture:
+    """Return the architecture with the largest product of the probabilities of all its choices.
+
+    In a cell of distinct inputs, the strength of an edge is then the probability of its state
+    times that of its best operation, and each node takes its strongest edges.
+
+    Args:
+        search: any, best of a strategy that learns probabilities.
+
+    Source: Xu et al., "PC-DARTS", arXiv:1907.05737, section 3.3, last paragraph.
+    """
+    return Architecture(most_probable(search.space, search.decisions, 1)[0], search.space)
 
 
 def select_by_perturbation(
@@ -123,3 +141,6 @@ def _validate(
 
 def _plain(logged: Mapping[str, Any]) -> dict[str, float]:
     return {name: float(value) for name, value in logged.items()}
+
+
+__all__ = ["select_by_perturbation", "select_by_product"]

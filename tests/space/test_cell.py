@@ -404,3 +404,46 @@ def test_the_width_of_loose_ends_needs_a_label() -> None:
 def test_what_makes_no_cell_is_refused(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(SpaceError, match=words):
         Cell(**{"op_candidates": OPS, "num_nodes": 2, **arguments})
+
+
+class Around(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Identity(), inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * self.body(x)
+
+
+@pytest.mark.parametrize("label", ["cell", None])
+@pytest.mark.parametrize("inputs", ["free", "distinct"])
+def test_what_stands_on_an_edge_holds_the_choice_and_changes_no_label(
+    inputs: Any, label: str | None
+) -> None:
+    places: list[tuple[int, int | None, int]] = []
+
+    def edge(choice: nn.Module, node: int, op: int | None, state: int) -> nn.Module:
+        places.append((node, op, state))
+        return Around(choice)
+
+    def net(**options: Any) -> nn.Module:
+        operations = {"tanh": lambda *place: nn.Tanh(), "skip": lambda *place: nn.Identity()}
+        cell = Cell(operations, 2, 1, 1, inputs=inputs, label=label, **options)
+        return nn.ModuleDict({"cell": cell})
+
+    plain, dressed = net(), net(edge=edge)
+    assert ModelSpace(dressed).describe() == ModelSpace(plain).describe()
+    assert places == [(1, 0 if inputs == "free" else None, 0)] + [
+        (2, 0 if inputs == "free" else None, state) for state in (0, 1)
+    ]
+    x = torch.ones(1, 1)
+    chosen = {**ModelSpace(dressed).default()}
+    frozen = freeze(dressed, chosen)["cell"]
+    assert frozen(x).tolist() == [[2 * torch.tanh(x).item()] * 2]
+    assert any(isinstance(module, Around) for module in frozen.modules())
+
+
+@pytest.mark.parametrize("made", [nn.Identity(), None])
+def test_an_edge_without_the_choice_is_refused(made: Any) -> None:
+    with pytest.raises(SpaceError, match=r"edge of Cell returned .* for the state 0 of node 1"):
+        Cell([nn.Tanh()], 1, edge=lambda *place: made)
