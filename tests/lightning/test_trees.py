@@ -26,6 +26,7 @@ from oneshot_core.errors import StrategyError
 from oneshot_core.lightning.engine import OneShotOptimization
 from oneshot_core.lightning.trees import HOME, Tree, is_lightning_module, tree_of
 from oneshot_core.space import LayerChoice, ParameterSpec
+from oneshot_plugins.strategies.collapse import CollapseAlarm, EigenvalueStop
 from oneshot_plugins.strategies.darts import Darts, SoftmaxDecision
 
 OTHER = "lightning.pytorch"
@@ -432,6 +433,23 @@ def test_search_rank_export_and_freeze(
     with search.at(best), torch.no_grad():
         assert torch.equal(search.eval()(x), frozen.eval()(x))
     trainer_of(prefix, max_epochs=1).fit(frozen.train(), *loaders)
+
+
+def test_our_callbacks_work_with_a_trainer_of_either_tree(
+    prefix: str, build: Any, trainer_of: Any, loaders: Any, tmp_path: Path
+) -> None:
+    search = build(prefix, "darts")
+    alarm, stop = CollapseAlarm(min_entropy=2.0), EigenvalueStop(window=1, ratio=1e-9)
+    trainer = trainer_of(prefix, callbacks=[alarm, stop])
+    trainer.fit(search, *loaders)
+    assert len(stop.eigenvalues) == 2
+    assert alarm.alarms == ["epoch 0: the search is decided already, entropy 1.000"]
+    trainer.save_checkpoint(tmp_path / "search.ckpt")
+    again, more = CollapseAlarm(), EigenvalueStop(window=1, ratio=1e-9)
+    trainer = trainer_of(prefix, callbacks=[again, more])
+    trainer.fit(build(prefix, "darts"), *loaders, ckpt_path=tmp_path / "search.ckpt")
+    assert again.alarms == alarm.alarms
+    assert more.eigenvalues == stop.eigenvalues
 
 
 def test_the_engine_inside_the_loop_is_of_the_trainers_tree(
