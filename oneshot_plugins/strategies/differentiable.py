@@ -17,13 +17,14 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from oneshot_core import BaseOneShotLightningModule, MutationHook, Registry
+from oneshot_core import BaseOneShotLightningModule, MutationHook, ParameterSpec, Registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.lightning.architecture_step import users_loss
 from oneshot_core.lightning.isolation import isolated_rng
 from oneshot_core.lightning.trees import tree_of
 
 from .penalties import Penalty, check_penalties
+from .recompute import recompute as recompute_choices
 from .schedules import Schedule
 from .unrolled import Unrolled, require_known_rule, unrolled_gradient
 
@@ -40,6 +41,7 @@ class DifferentiableOptions(TypedDict, total=False):
     order: Literal[1, 2]
     hessian: Literal["exact", "difference"]
     penalties: Sequence[Penalty]
+    recompute: bool
     seed: int | None
     registry: Registry | None
 
@@ -69,6 +71,9 @@ class Differentiable(BaseOneShotLightningModule):
         hessian: how order 2 multiplies with second derivatives: ``"exact"`` by differentiating
             twice, ``"difference"`` by two more gradients.
         penalties: functions of the decisions whose values are added to the architecture's loss.
+        recompute: whether choices that run several candidates keep their input only and run again
+            in the backward pass: less memory for more time, and the same numbers. Not with
+            ``order=2``.
         seed: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         registry: see there.
 
@@ -90,6 +95,7 @@ class Differentiable(BaseOneShotLightningModule):
         order: Literal[1, 2] = 1,
         hessian: Literal["exact", "difference"] = "exact",
         penalties: Sequence[Penalty] = (),
+        recompute: bool = False,
         seed: int | None = None,
         registry: Registry | None = None,
     ) -> None:
@@ -108,6 +114,14 @@ class Differentiable(BaseOneShotLightningModule):
                 "  expected: order 1 or 2, hessian 'exact' or 'difference'\n"
                 "  fix: correct them"
             )
+        if recompute and order == 2:
+            # Its passes are run with other weights, which are gone when they would be run again.
+            raise StrategyError(
+                "recompute=True with order=2.\n"
+                "  expected: one of both\n"
+                "  fix: order=1, or leave recompute out"
+            )
+        self.recompute = recompute
         self.arc_learning_rate = arc_learning_rate
         self.betas = betas
         self.weight_decay = weight_decay
@@ -120,6 +134,18 @@ class Differentiable(BaseOneShotLightningModule):
 
     needs_arch_dataloader = True
     """Whether the architecture has data of its own; else it learns from the training batch."""
+
+    def mutate(self) -> None:
+        if self.recompute and not self.make_decision(ParameterSpec("two", (0, 1))).superposes:
+            raise StrategyError(
+                f"recompute=True, and {type(self).__name__} does not run several candidates at "
+                "once.\n"
+                "  expected: a strategy that weights all candidates\n"
+                "  fix: leave recompute out: one path needs no more memory than its network"
+            )
+        super().mutate()
+        if self.recompute:
+            recompute_choices(self.nas_modules)
 
     # --- one batch ----------------------------------------------------------------------------
 
