@@ -10,7 +10,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule
 
-from .forwarding import FORWARDED_SLOTS, ForwardedSlot
+from .forwarding import FORWARDED_SLOTS, ForwardedSlot, looks_like
 
 _SLOTS = frozenset(FORWARDED_SLOTS)
 
@@ -69,7 +69,7 @@ class ModuleFacade(LightningModule):
         if name in _SLOTS:  # written around every hook: go to the descriptor at once
             object.__setattr__(self, name, value)
         elif not self.__dict__.get("_complete") or self._owns(name):
-            super().__setattr__(name, value)
+            super().__setattr__(name, looks_like(self.__dict__.get(name), value))
         else:
             setattr(self.model, name, value)
 

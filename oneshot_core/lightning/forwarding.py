@@ -174,6 +174,17 @@ class InnerHook:
         return type(self), (self.wrapper, self.name)
 
 
+def looks_like(before: object, value: Any) -> Any:
+    """Return ``value``, which takes the place of ``before``, as Lightning is to see it.
+
+    ``torch.compile`` of a search puts a function around each of its steps; whether the user wrote
+    that step is then still to be seen behind one decorator.
+    """
+    if isinstance(before, InnerHook) and hasattr(value, "__wrapped__"):
+        value.__wrapped__ = before.__wrapped__
+    return value
+
+
 class MutatingHook(InnerHook):
     """``setup`` or ``configure_model``: layers made there are mutated as well."""
 
