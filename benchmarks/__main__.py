@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--json FILE] [NAME ...]``: measure, print a table."""
+"""``python -m benchmarks [--json FILE] [NAME ...]``: measure, print tables."""
 
 from __future__ import annotations
 
@@ -6,68 +6,90 @@ import argparse
 import json
 import platform
 import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 from rich.console import Console
 from rich.table import Table
 
-from .cases import CASES
-from .growth import GROWTHS, Growth
-from .timing import Ratio
+from .cases import CASES, MEMORIES
+from .growth import GROWTHS
 
 
-def main() -> None:
-    """Run the cases that were asked for, all by default."""
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the cases that were asked for, all by default.
+
+    Args:
+        arguments: of the command line; None takes those of the process.
+    """
+    names = [*CASES, *MEMORIES, *GROWTHS]
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join([*CASES, *GROWTHS]))
-    parser.add_argument("--json", help="also write the numbers to this file")
-    args = parser.parse_args()
-    unknown = set(args.names) - CASES.keys() - GROWTHS.keys()
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(names))
+    parser.add_argument(
+        "--json", type=Path, metavar="FILE", help="also write the numbers to this file"
+    )
+    parser.add_argument("--threads", type=int, default=1, help="of torch (default: 1)")
+    args = parser.parse_args(arguments)
+    unknown = sorted(set(args.names) - set(names))
     if unknown:
-        parser.error(
-            f"no case {', '.join(sorted(unknown))}; there are {', '.join([*CASES, *GROWTHS])}"
-        )
-    names = args.names or [*CASES, *GROWTHS]
-    table = Table(title=f"torch {torch.__version__}, {torch.get_num_threads()} threads")
-    table.add_column("case")
-    table.add_column("ours / theirs", justify="right")
-    table.add_column("quartiles", justify="right")
-    table.add_column("ours", justify="right")
-    table.add_column("theirs", justify="right")
-    results: dict[str, Ratio] = {}
-    for name in [name for name in names if name in CASES]:
+        parser.error(f"no case {', '.join(unknown)}; there are {', '.join(names)}")
+    torch.set_num_threads(args.threads)
+    wanted = args.names or names
+    times, memories, growths = (_run(group, wanted) for group in (CASES, MEMORIES, GROWTHS))
+    _show_ratios("time", times, 1e3, "ms")
+    _show_ratios("memory", memories, 1e-6, "MB")
+    _show_growths(growths)
+    if args.json:
+        data = {
+            "schema": "oneshot.benchmarks/2",
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "threads": args.threads,
+            "time": {name: found._asdict() for name, found in times.items()},
+            "memory": {name: found._asdict() for name, found in memories.items()},
+            "growth": {name: found._asdict() for name, found in growths.items()},
+        }
+        args.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+
+
+def _run(group: Mapping[str, Callable[[], NamedTuple]], wanted: Sequence[str]) -> dict[str, Any]:
+    found = {}
+    for name in [name for name in group if name in wanted]:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        ratio = results[name] = CASES[name]()
+        found[name] = group[name]()
+    return found
+
+
+def _show_ratios(what: str, found: Mapping[str, Any], factor: float, unit: str) -> None:
+    if not found:
+        return
+    table = Table(title=f"{what}; torch {torch.__version__}, {torch.get_num_threads()} threads")
+    table.add_column("case")
+    for column in ("ours / theirs", "quartiles", "ours", "theirs"):
+        table.add_column(column, justify="right")
+    for name, ratio in found.items():
         table.add_row(
             name,
             f"{ratio.median:.2f}",
             f"{ratio.low:.2f} to {ratio.high:.2f}",
-            f"{1e3 * ratio.ours:.2f} ms",
-            f"{1e3 * ratio.theirs:.2f} ms",
+            f"{factor * ratio.ours:.2f} {unit}",
+            f"{factor * ratio.theirs:.2f} {unit}",
         )
-    growths: dict[str, Growth] = {}
-    exponents = Table(title="growth: exponent of each")
-    exponents.add_column("case")
-    exponents.add_column("exponents")
-    for name in [name for name in names if name in GROWTHS]:
-        print(f"{name} ...", file=sys.stderr, flush=True)
-        growths[name] = GROWTHS[name]()
-        shown = [f"{what} {exponent:.2f}" for what, exponent in growths[name].exponents.items()]
-        exponents.add_row(name, ", ".join(shown))
-    for each, filled in ((table, results), (exponents, growths)):
-        if filled:
-            Console().print(each)
-    if args.json:
-        data = {
-            "schema": "oneshot.benchmarks/1",
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "threads": torch.get_num_threads(),
-            "cases": {name: ratio._asdict() for name, ratio in results.items()},
-            "growth": {name: growth._asdict() for name, growth in growths.items()},
-        }
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=2)
+    Console().print(table)
+
+
+def _show_growths(found: Mapping[str, Any]) -> None:
+    if not found:
+        return
+    table = Table(title="growth: exponent of each")
+    table.add_column("case")
+    table.add_column("exponents")
+    for name, growth in found.items():
+        shown = [f"{what} {exponent:.2f}" for what, exponent in growth.exponents.items()]
+        table.add_row(name, ", ".join(shown))
+    Console().print(table)
 
 
 if __name__ == "__main__":

@@ -23,64 +23,26 @@ import oneshot_core as oneshot
 from oneshot_core.hooks import no_default_hook
 from oneshot_plugins.strategies.uniform import UniformDecision
 
-from .timing import Ratio, compare
+from .memory import darts_memory, recomputed_darts_memory, sampled_memory
+from .steps import (
+    LAYERS,
+    Model,
+    compiled_darts_step,
+    compiled_sampled_step,
+    darts_step,
+    fitted,
+    gdas_step,
+    images,
+    operation,
+    points,
+    recomputed_darts_step,
+    sampled_step,
+    sampled_tiny_step,
+)
+from .timing import Ratio, compare, compare_seconds
 
-LAYERS, OPERATIONS, CHANNELS, BATCH, STEPS = 6, 4, 16, 64, 20
 logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
 warnings.filterwarnings("ignore")
-
-
-def _operation(index: int) -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(CHANNELS, CHANNELS, (1, 3, 5, 7)[index], padding=index, bias=False),
-        nn.BatchNorm2d(CHANNELS),
-        nn.ReLU(),
-    )
-
-
-class Model(pl.LightningModule):
-    """6 layers with 4 convolutions to choose from, 16 channels, images of 32 x 32."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, CHANNELS, 3, padding=1, stride=2)
-        self.layers = nn.Sequential(
-            *(
-                oneshot.LayerChoice([_operation(i) for i in range(OPERATIONS)], label=f"l{n}")
-                for n in range(LAYERS)
-            )
-        )
-        self.head = nn.Linear(CHANNELS, 10)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = self.head(self.layers(self.stem(x)).mean((2, 3)))
-        return out
-
-    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
-        return nn.functional.cross_entropy(self(batch[0]), batch[1])
-
-    def validation_step(self, batch: list[Tensor], batch_idx: int) -> None:
-        self.log("val_loss", nn.functional.cross_entropy(self(batch[0]), batch[1]))
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=0.01)
-
-
-def _loader(batches: int = STEPS) -> DataLoader[tuple[Tensor, ...]]:
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batches * BATCH, 3, 32, 32, generator=generator)
-    return DataLoader(TensorDataset(x, torch.randint(10, (len(x),))), batch_size=BATCH)
-
-
-def _fit(module: pl.LightningModule, loader: Any) -> None:
-    pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    ).fit(module, loader)
 
 
 def walk() -> Ratio:
@@ -142,25 +104,12 @@ def frozen_copy() -> Ratio:
     return compare(lambda: oneshot.freeze(model, chosen), lambda: copy.deepcopy(result))
 
 
-def sampled_step() -> Ratio:
-    """20 sampled training batches against the bare network of one path, both in a Trainer."""
-    search = oneshot.search(Model(), "random", seed=0)
-    path = {f"l{n}": str(n % OPERATIONS) for n in range(LAYERS)}
-    bare, loader = oneshot.freeze(search, path), _loader()
-
-    def ours() -> None:
-        with search.at(path):  # draws as always, and computes the path that is compared
-            _fit(search, loader)
-
-    return compare(ours, lambda: _fit(bare, loader))
-
-
 class Bare(Model):
     """The same size without choices."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*(_operation(1) for _ in range(LAYERS)))
+        self.layers = nn.Sequential(*(operation(1) for _ in range(LAYERS)))
 
 
 class Tiny(pl.LightningModule):
@@ -168,7 +117,7 @@ class Tiny(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        self.net = nn.Linear(4, 2)
+        self.net = nn.Linear(4, 4)
 
     def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
         return nn.functional.cross_entropy(self.net(batch[0]), batch[1])
@@ -178,45 +127,15 @@ class Tiny(pl.LightningModule):
 
 
 def wrapped_step() -> Ratio:
-    """20 batches of a model without choices through a search against the same model bare."""
-    search, bare, loader = oneshot.search(Bare(), "random", seed=0), Bare(), _loader()
-    return compare(lambda: _fit(search, loader), lambda: _fit(bare, loader))
+    """A step of a model without choices through a search against the same model bare."""
+    search, bare, loader = oneshot.search(Bare(), "random", seed=0), Bare(), images()
+    return compare_seconds(lambda: fitted(search, loader), lambda: fitted(bare, loader))
 
 
 def wrapped_tiny_step() -> Ratio:
-    """300 batches of a tiny model through a search against the same model bare."""
-    loader = DataLoader(TensorDataset(torch.randn(600, 4), torch.randint(2, (600,))), batch_size=2)
-    search, bare = oneshot.search(Tiny(), "random", seed=0), Tiny()
-    return compare(lambda: _fit(search, loader), lambda: _fit(bare, loader))
-
-
-def darts_step() -> Ratio:
-    """20 DARTS batches in a Trainer against the loop of the paper, written by hand."""
-    loader, model = _loader(), Model()
-    search = oneshot.search(Model(), "darts", arch_dataloader=loader, seed=0)
-    alphas = [torch.zeros(OPERATIONS, requires_grad=True) for _ in range(LAYERS)]
-    weights = torch.optim.SGD(model.parameters(), lr=0.01)
-    architecture = torch.optim.Adam(alphas, lr=3e-4)
-
-    def forward(x: Tensor) -> Tensor:
-        x = model.stem(x)
-        for choice, alpha in zip(model.layers, alphas, strict=True):
-            assert isinstance(choice, oneshot.LayerChoice)
-            p = alpha.softmax(0)
-            x = torch.stack([p[i] * choice[name](x) for i, name in enumerate(choice)]).sum(0)
-        out: Tensor = model.head(x.mean((2, 3)))
-        return out
-
-    def theirs() -> None:
-        for (x, y), (xa, ya) in zip(loader, loader, strict=True):
-            architecture.zero_grad()
-            nn.functional.cross_entropy(forward(xa), ya).backward()
-            architecture.step()
-            weights.zero_grad()
-            nn.functional.cross_entropy(forward(x), y).backward()
-            weights.step()
-
-    return compare(lambda: _fit(search, loader), theirs, pairs=5)
+    """The same for one layer of four inputs."""
+    search, bare, loader = oneshot.search(Tiny(), "random", seed=0), Tiny(), points()
+    return compare_seconds(lambda: fitted(search, loader), lambda: fitted(bare, loader))
 
 
 def ranking() -> Ratio:
@@ -311,7 +230,18 @@ CASES: dict[str, Callable[[], Ratio]] = {
     "wrapped_step": wrapped_step,
     "wrapped_tiny_step": wrapped_tiny_step,
     "sampled_step": sampled_step,
+    "sampled_tiny_step": sampled_tiny_step,
     "darts_step": darts_step,
+    "gdas_step": gdas_step,
+    "recomputed_darts_step": recomputed_darts_step,
+    "compiled_sampled_step": compiled_sampled_step,
+    "compiled_darts_step": compiled_darts_step,
     "ranking": ranking,
     "listing": listing,
 }
+MEMORIES: dict[str, Callable[[], Ratio]] = {
+    "sampled_memory": sampled_memory,
+    "darts_memory": darts_memory,
+    "recomputed_darts_memory": recomputed_darts_memory,
+}
+"""As the cases, in bytes."""

@@ -15,8 +15,13 @@ import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.data import DataLoader, TensorDataset
 
 import oneshot_core as oneshot
+from oneshot_core.hooks import no_default_hook
+from oneshot_plugins.strategies.uniform import UniformDecision
+
+from .steps import fitted
 
 
 class Growth(NamedTuple):
@@ -111,6 +116,82 @@ def space_time() -> Growth:
     return _fit(points)
 
 
+class _Layers(pl.LightningModule):
+    """A chain of choices between equal layers."""
+
+    def __init__(self, layers: int, candidates: int) -> None:
+        super().__init__()
+        self.net = _nested(layers, 1, candidates, 64)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        return self.net(batch[0]).square().mean()  # type: ignore[no-any-return]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        self.log("loss", self.net(batch[0]).square().mean())
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=1e-3)
+
+
+def _step_time(strategy: str) -> Growth:
+    points = []
+    for layers, candidates, batch in product((4, 8, 16), (2, 4, 8), (256, 1024)):
+        loader = DataLoader(TensorDataset(torch.randn(8 * batch, 64)), batch_size=batch)
+        options = {} if strategy == "random" else {"arch_dataloader": loader}
+        search = oneshot.search(_Layers(layers, candidates), strategy, seed=0, **options)
+        seconds = min(fitted(search, loader) for _ in range(3))
+        varied = {"layers": layers, "candidates": candidates, "batch": batch}
+        points.append({**varied, "measured": seconds})
+    return _fit(points)
+
+
+def sampled_time() -> Growth:
+    """Seconds of a sampled training step."""
+    return _step_time("random")
+
+
+def darts_time() -> Growth:
+    """Seconds of a step of first-order DARTS."""
+    return _step_time("darts")
+
+
+def walk_time() -> Growth:
+    """Seconds to walk over a model and replace its choices, by modules and share of choices."""
+    points = []
+    classes = [
+        oneshot.registry.load("supernet", name) for name in oneshot.registry.names("supernet")
+    ]
+    hooks = [*(cls.mutate for cls in classes), no_default_hook]
+    for choices, others in product((64, 256, 1024), (4, 16)):
+        times = []
+        for _ in range(5):
+            plain = [nn.Sequential(*(nn.Identity() for _ in range(others))) for _ in range(choices)]
+            model = nn.Sequential(*plain, *_nested(choices, 0, 1, 1).children())
+            table = oneshot.DecisionTable(UniformDecision)
+            start = time.perf_counter()
+            oneshot.traverse_and_mutate_submodules(model, hooks, {"decisions": table})
+            times.append(time.perf_counter() - start)
+        varied = {"choices": choices, "modules beside each": others}
+        points.append({**varied, "measured": min(times)})
+    return _fit(points)
+
+
+def ranking_time() -> Growth:
+    """Seconds to rank architectures, by their number."""
+    search = oneshot.search(_Layers(8, 4), "random", seed=0)
+    loader = DataLoader(TensorDataset(torch.randn(64, 64)), batch_size=64)
+    rng = random.Random(0)
+    drawn = [search.space.sample(rng) for _ in range(256)]
+    points = []
+    for n in (16, 64, 256):
+
+        def rank(n: int = n) -> None:
+            search.rank(drawn[:n], loader, metric="loss", mode="min", progress=False)
+
+        points.append({"architectures": float(n), "measured": _best(rank, 3)})
+    return _fit(points)
+
+
 def _best(function: Callable[[], object], repeat: int = 5) -> float:
     """Return the shortest of several runs: what else the machine does only adds to it."""
     times = []
@@ -135,4 +216,8 @@ GROWTHS: dict[str, Callable[[], Growth]] = {
     "freeze_memory": freeze_memory,
     "resample_time": resample_time,
     "space_time": space_time,
+    "walk_time": walk_time,
+    "sampled_time": sampled_time,
+    "darts_time": darts_time,
+    "ranking_time": ranking_time,
 }
