@@ -24,17 +24,14 @@ from oneshot_core.hooks import no_default_hook
 from oneshot_plugins.strategies.uniform import UniformDecision
 
 from .memory import darts_memory, recomputed_darts_memory, sampled_memory
+from .plain import LAYERS, images, operation, points
 from .steps import (
-    LAYERS,
     Model,
     compiled_darts_step,
     compiled_sampled_step,
     darts_step,
     fitted,
     gdas_step,
-    images,
-    operation,
-    points,
     recomputed_darts_step,
     sampled_step,
     sampled_tiny_step,

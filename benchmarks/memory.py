@@ -15,7 +15,8 @@ from torch.profiler import ProfilerActivity, profile
 
 import oneshot_core as oneshot
 
-from .steps import Loop, Model, fitted, images, pair
+from .plain import LAYERS, images, train_darts
+from .steps import build, by_hand, fitted, probabilities_by_hand
 from .timing import Ratio
 
 
@@ -46,9 +47,9 @@ def _compare(ours: Callable[[], object], theirs: Callable[[], object]) -> Ratio:
 
 def sampled_memory() -> Ratio:
     """A sampled step against one network of the space, the largest, both in a Trainer."""
-    search, _ = pair(Model, "random")
-    path = {f"l{number}": "3" for number in range(6)}
-    bare, loader = oneshot.freeze(search, path), images(3)
+    search, loader = build("random"), images(3)
+    path = {f"l{number}": "3" for number in range(LAYERS)}
+    bare = oneshot.freeze(search, path)
 
     def ours() -> None:
         with search.at(path):
@@ -60,9 +61,9 @@ def sampled_memory() -> Ratio:
 def darts_memory(**options: Any) -> Ratio:
     """A step of DARTS against the paper's loop, written by hand."""
     loader = images(3)
-    search, bare = pair(Model, "darts", arch_dataloader=loader, **options)
-    loop = Loop(bare, search)
-    return _compare(lambda: fitted(search, loader), lambda: loop.run(loader))
+    search = build("darts", arch_dataloader=loader, **options)
+    net, alphas = by_hand(search), probabilities_by_hand(search)
+    return _compare(lambda: fitted(search, loader), lambda: train_darts(net, alphas, loader))
 
 
 def recomputed_darts_memory() -> Ratio:

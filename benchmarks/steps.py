@@ -7,42 +7,42 @@ first and after the last.
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning import Callback
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, TensorDataset
 
 import oneshot_core as oneshot
 
+from .plain import (
+    CHANNELS,
+    LAYERS,
+    OPERATIONS,
+    RATE,
+    STEPS,
+    Batch,
+    Loader,
+    Net,
+    images,
+    operation,
+    points,
+    stem,
+    train_darts,
+    train_sampled,
+)
 from .timing import Ratio, compare_seconds
-
-LAYERS, OPERATIONS, CHANNELS, BATCH, STEPS = 6, 4, 16, 64, 20
-Batch = Sequence[Tensor]
-Loader = Iterable[Any]
-
-
-def operation(index: int) -> nn.Module:
-    """Return one of four convolutions that keep the shape."""
-    return nn.Sequential(
-        nn.Conv2d(CHANNELS, CHANNELS, (1, 3, 5, 7)[index], padding=index, bias=False),
-        nn.BatchNorm2d(CHANNELS),
-        nn.ReLU(),
-    )
 
 
 class Model(pl.LightningModule):
     """6 layers with 4 convolutions to choose from, 16 channels, images of 32 x 32."""
 
-    rate = 0.01
-
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(3, CHANNELS, 3, padding=1, stride=2)
+        self.stem = stem()
         self.layers = nn.Sequential(
             *(
                 oneshot.LayerChoice([operation(i) for i in range(OPERATIONS)], label=f"l{n}")
@@ -62,7 +62,7 @@ class Model(pl.LightningModule):
         return loss
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return torch.optim.SGD(self.parameters(), lr=self.rate)
+        return torch.optim.SGD(self.parameters(), lr=RATE)
 
 
 class TinyModel(Model):
@@ -80,24 +80,8 @@ class TinyModel(Model):
         return out
 
 
-def images(batches: int = STEPS) -> DataLoader[tuple[Tensor, ...]]:
-    """Return batches of random images, the same each time."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(batches * BATCH, 3, 32, 32, generator=generator)
-    y = torch.randint(10, (len(x),), generator=generator)
-    return DataLoader(TensorDataset(x, y), batch_size=BATCH)
-
-
-def points(batches: int = 300) -> DataLoader[tuple[Tensor, ...]]:
-    """Return batches of two points."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2 * batches, 4, generator=generator)
-    y = torch.randint(4, (len(x),), generator=generator)
-    return DataLoader(TensorDataset(x, y), batch_size=2)
-
-
 class _Clock(Callback):
-    """Notes when the first batch had ended, and when the last had."""
+    """Notes when each batch ended."""
 
     def __init__(self) -> None:
         self.ends: list[float] = []
@@ -106,7 +90,7 @@ class _Clock(Callback):
         self.ends.append(time.perf_counter())
 
 
-def fitted(module: pl.LightningModule, loader: Loader, **options: Any) -> float:
+def fitted(module: pl.LightningModule, loader: Loader) -> float:
     """Train for one epoch; return the mean seconds of a step, the first left out."""
     clock = _Clock()
     pl.Trainer(
@@ -117,161 +101,100 @@ def fitted(module: pl.LightningModule, loader: Loader, **options: Any) -> float:
         enable_progress_bar=False,
         enable_model_summary=False,
         callbacks=[clock],
-        **options,
     ).fit(module, loader)
     return (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
 
 
-def looped(step: Callable[[Batch, int], object], loader: Loader) -> float:
-    """Run a loop that is written by hand; return the mean seconds of a step, the first left out."""
-    ends = []
-    for index, batch in enumerate(loader):
-        step(batch, index)
-        ends.append(time.perf_counter())
-    return (ends[-1] - ends[0]) / (len(ends) - 1)
-
-
-def candidates(choice: nn.Module) -> list[nn.Module]:
-    """Return the candidates of a choice, whether it was mutated or not."""
-    return list(choice.candidates.children())  # type: ignore[union-attr,operator]
-
-
-def drawn_paths(search: Any, steps: int) -> list[list[int]]:
-    """Return the paths that a sampling search takes in the first batches of its first epoch."""
-    paths = []
-    for index in range(steps):
-        search.reseed("train", 0, index)
-        drawn = search.resample()
-        paths.append([int(drawn[d.spec.label]) for d in search.decisions])
-    return paths
-
-
-def pair(model: type[Model], strategy: str, **options: Any) -> tuple[Any, Model]:
-    """Return a search and a bare model, with equal weights."""
+def build(strategy: str, model: type[Model] = Model, **options: Any) -> Any:
+    """Return a search, with the same weights each time."""
     torch.manual_seed(0)
-    search = oneshot.search(model(), strategy, seed=0, **options)
-    torch.manual_seed(0)
-    return search, model()
+    return oneshot.search(model(), strategy, seed=0, **options)
 
 
-def _require_equal(search: Any, bare: Model) -> None:
-    ours, theirs = torch.stack(search.model.losses), torch.stack(bare.losses)
-    assert torch.equal(ours, theirs), "both sides must do the same arithmetic"
+def by_hand(search: Any) -> Net:
+    """Return the supernet of a search as plain modules, with copies of its weights."""
+    model = copy.deepcopy(search.model)
+    layers = [list(choice.candidates.children()) for choice in model.layers]
+    return Net(model.stem, layers, model.head)
+
+
+def probabilities_by_hand(search: Any) -> list[Tensor]:
+    """Return copies of the architecture parameters of a DARTS search."""
+    first = [decision.get_parameter("alpha").detach().clone() for decision in search.decisions]
+    return [alpha.requires_grad_() for alpha in first]
+
+
+def _require_equal(search: Any, losses: list[Tensor]) -> None:
+    same = torch.equal(torch.stack(search.model.losses), torch.stack(losses))
+    assert same, "both sides must do the same arithmetic"
 
 
 def sampled_step() -> Ratio:
     """A sampled step against the same path, weights and batch in a loop written by hand."""
-    search, bare = pair(Model, "random")
-    loader = images()
-    paths = drawn_paths(search, STEPS)
-
-    def theirs() -> float:
-        optimizer = bare.configure_optimizers()
-
-        def step(batch: Batch, index: int) -> None:
-            x = bare.stem(batch[0])
-            for choice, taken in zip(bare.layers, paths[index], strict=True):
-                x = candidates(choice)[taken](x)
-            loss = nn.functional.cross_entropy(bare.head(x.mean((2, 3))), batch[1])
-            bare.losses.append(loss.detach())
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-
-        return looped(step, loader)
-
-    ratio = compare_seconds(lambda: fitted(search, loader), theirs)
-    _require_equal(search, bare)
+    search, loader = build("random"), images()
+    net, paths = by_hand(search), []
+    for index in range(STEPS):
+        search.reseed("train", 0, index)
+        drawn = search.resample()
+        paths.append([int(drawn[decision.spec.label]) for decision in search.decisions])
+    ratio = compare_seconds(
+        lambda: fitted(search, loader), lambda: train_sampled(net, loader, paths)
+    )
+    _require_equal(search, net.losses)
     return ratio
 
 
 def sampled_tiny_step() -> Ratio:
     """A sampled step of a tiny network against one of its networks, both in a Trainer."""
-    search, _ = pair(TinyModel, "random")
-    bare, loader = oneshot.freeze(search, {"l0": "0", "l1": "0"}), points()
+    search, loader = build("random", TinyModel), points()
+    bare = oneshot.freeze(search, {"l0": "0", "l1": "0"})
     return compare_seconds(lambda: fitted(search, loader), lambda: fitted(bare, loader))
 
 
-class Loop:
-    """The first-order loop of the DARTS paper, written by hand: two backward passes."""
-
-    def __init__(self, model: Model, search: Any) -> None:
-        self.model = model
-        first = [d.get_parameter("alpha").detach().clone() for d in search.decisions]
-        self.alphas = [alpha.requires_grad_() for alpha in first]
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.model.stem(x)
-        for choice, alpha in zip(self.model.layers, self.alphas, strict=True):
-            weights = alpha.softmax(0)
-            terms = [w * part(x) for w, part in zip(weights, candidates(choice), strict=True)]
-            x = sum(terms[1:], terms[0])
-        out: Tensor = self.model.head(x.mean((2, 3)))
-        return out
-
-    def run(self, loader: Loader) -> float:
-        weights = self.model.configure_optimizers()
-        architecture = torch.optim.Adam(self.alphas, lr=3e-4, betas=(0.5, 0.999), weight_decay=1e-3)
-        others = iter(loader)
-
-        def step(batch: Batch, index: int) -> None:
-            for x, y in (next(others), batch):
-                optimizer = weights if x is batch[0] else architecture
-                loss = nn.functional.cross_entropy(self.forward(x), y)
-                if optimizer is weights:  # a search's architecture step leaves no trace
-                    self.model.losses.append(loss.detach())
-                weights.zero_grad()
-                architecture.zero_grad()
-                loss.backward()
-                optimizer.step()
-
-        return looped(step, loader)
-
-
-def darts_step(**options: Any) -> Ratio:
+def darts_step() -> Ratio:
     """A step of first-order DARTS against the paper's loop, which computes all gradients twice."""
     loader = images()
-    search, bare = pair(Model, "darts", arch_dataloader=loader, **options)
-    loop = Loop(bare, search)
-    ratio = compare_seconds(lambda: fitted(search, loader), lambda: loop.run(loader), pairs=7)
-    _require_equal(search, bare)
+    search = build("darts", arch_dataloader=loader)
+    net, alphas = by_hand(search), probabilities_by_hand(search)
+    ratio = compare_seconds(
+        lambda: fitted(search, loader), lambda: train_darts(net, alphas, loader), pairs=7
+    )
+    _require_equal(search, net.losses)
     return ratio
 
 
 def gdas_step() -> Ratio:
-    """A step of GDAS, which runs a path for the architecture and one for the weights, against two
-    sampled steps, each in a Trainer."""
+    """A step of GDAS against two sampled steps, each in a Trainer.
+
+    GDAS runs one path for the architecture and one for the weights.
+    """
     loader = images()
-    search, _ = pair(Model, "gdas", arch_dataloader=loader)
-    sampled, _ = pair(Model, "random")
+    search, sampled = build("gdas", arch_dataloader=loader), build("random")
     return compare_seconds(lambda: fitted(search, loader), lambda: 2 * fitted(sampled, loader))
 
 
 def recomputed_darts_step() -> Ratio:
     """A step of DARTS with ``recompute=True`` against one without, both in a Trainer."""
     loader = images()
-    search, _ = pair(Model, "darts", arch_dataloader=loader, recompute=True)
-    plain, _ = pair(Model, "darts", arch_dataloader=loader)
+    search = build("darts", arch_dataloader=loader, recompute=True)
+    plain = build("darts", arch_dataloader=loader)
     ratio = compare_seconds(lambda: fitted(search, loader), lambda: fitted(plain, loader), pairs=7)
-    assert torch.equal(torch.stack(search.model.losses), torch.stack(plain.model.losses))
+    _require_equal(search, plain.model.losses)
     return ratio
 
 
 def compiled_sampled_step() -> Ratio:
     """A sampled step with compiled candidates against one without, both in a Trainer."""
-    search, _ = pair(Model, "random")
-    plain, _ = pair(Model, "random")
+    search, plain, loader = build("random"), build("random"), images()
     for choice in search.nas_modules:
-        for part in candidates(choice):
+        for part in choice.candidates.children():
             part.compile()
-    loader = images()
     return compare_seconds(lambda: fitted(search, loader), lambda: fitted(plain, loader), pairs=7)
 
 
 def compiled_darts_step() -> Ratio:
     """A step of DARTS with a compiled supernet against one without, both in a Trainer."""
     loader = images()
-    search, _ = pair(Model, "darts", arch_dataloader=loader)
-    plain, _ = pair(Model, "darts", arch_dataloader=loader)
+    search, plain = build("darts", arch_dataloader=loader), build("darts", arch_dataloader=loader)
     search.model.layers.compile()
     return compare_seconds(lambda: fitted(search, loader), lambda: fitted(plain, loader), pairs=7)
