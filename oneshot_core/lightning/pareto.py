@@ -11,6 +11,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, closing
 from typing import Any, TypeAlias
 
 from pytorch_lightning import Trainer
@@ -102,29 +103,32 @@ def pareto(
             extra["storage"] = _shareable(searcher, load, storage)
         proposals = load(space, budget=budget, seed=search.seed, **extra, **options)
     calibration = calibration_of(search, train_dataloader, calibration_batches)
-    file = None if journal is None else Journal(journal, search, names, len(calibration))
-    questions = _Questions(
-        search,
-        proposals,
-        names,
-        measured,
-        objectives,
-        limits,
-        weights if not several else None,
-        file,
-    )
-    score_proposals(
-        search,
-        questions.unknown(),
-        int(min(budget, space.size)),
-        dataloaders,
-        score=questions.hear,
-        sign=1.0 if next(iter(objectives.values())) == "max" else -1.0,
-        calibration=calibration,
-        trainer=trainer,
-        progress=progress,
-    )
-    front = ParetoFront(questions.found(), objectives, limits)
+    with ExitStack() as stack:
+        file = None
+        if journal is not None:
+            file = stack.enter_context(closing(Journal(journal, search, names, len(calibration))))
+        questions = _Questions(
+            search,
+            proposals,
+            names,
+            measured,
+            objectives,
+            limits,
+            weights if not several else None,
+            file,
+        )
+        score_proposals(
+            search,
+            stack.enter_context(closing(questions.unknown())),
+            int(min(budget, space.size)),
+            dataloaders,
+            score=questions.hear,
+            sign=1.0 if next(iter(objectives.values())) == "max" else -1.0,
+            calibration=calibration,
+            trainer=trainer,
+            progress=progress,
+        )
+        front = ParetoFront(questions.found(), objectives, limits)
     if not front:
         raise RankingError(
             f"none of {len(front.scored)} scored architectures keeps the constraints {limits} and "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from torch import Tensor, nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, LayerChoice, Repeat
 from oneshot_core.errors import RankingError, UnknownComponentError
-from oneshot_core.lightning import Outcome
+from oneshot_core.lightning import Outcome, Scored
 from oneshot_core.lightning.front import non_dominated
+from oneshot_core.lightning.journal import Journal
 from oneshot_plugins.costs.counts import macs, parameters
 
 SMALL = {"val_acc": "max", "parameters": "min"}
@@ -278,6 +281,84 @@ def test_a_journal_of_other_weights_or_quantities_is_refused(
     with pytest.raises(RankingError, match=r"about something else \(weights"):
         pareto(search, val, budget=2, journal=journal)
     assert journal.read_text() == before
+
+
+def test_every_line_of_a_journal_is_read_once(
+    search: Any, val: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So reading grows with what is scored, though the journal is looked at for each proposal."""
+    parsed: list[Any] = []
+
+    def counting(line: Any, loads: Any = json.loads) -> Any:
+        parsed.append(line)
+        return loads(line)
+
+    journal = tmp_path / "pareto.jsonl"
+    monkeypatch.setattr("oneshot_core.lightning.journal.json.loads", counting)
+    for budget in (7, 14):
+        parsed.clear()
+        pareto(search, val, budget=budget, journal=journal)
+        assert parsed == journal.read_bytes().splitlines()
+        assert len(parsed) == 1 + budget
+
+
+def test_what_has_no_end_yet_is_read_when_it_has_one(search: Any, tmp_path: Path) -> None:
+    """And a line that a kill has cut off is ended by whoever appends the next one."""
+    path = tmp_path / "pareto.jsonl"
+    one, two, three = (Architecture(a, search.space) for a in first(search.space, 3))
+    with closing(Journal(path, search, ["m"], 0)) as journal:
+        journal.add(Scored(one, {"m": 1.0}, {}))
+        line = path.read_bytes().splitlines(keepends=True)[1]
+        assert [s.architecture for s in journal.read()] == [one]
+        with path.open("ab") as other:
+            other.write(line[:-5])
+            assert journal.read() == []
+            other.write(line[-5:])
+        assert [s.architecture for s in journal.read()] == [one]
+        with path.open("ab") as other:
+            other.write(line[:-5])
+        journal.add(Scored(two, {"m": 2.0}, {}))
+        journal.add(Scored(three, {"m": 3.0}, {}))
+        assert [s.architecture for s in journal.read()] == [two, three]
+        assert journal.read() == []
+
+
+@pytest.mark.parametrize("header", ["", "{", '{"schema": "ones'])
+def test_a_journal_killed_at_its_first_line_is_begun_again(
+    header: str, search: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "pareto.jsonl"
+    path.write_text(header)
+    for _ in range(2):
+        with closing(Journal(path, search, ["m"], 0)) as journal:
+            assert journal.read() == []
+
+
+def test_a_journal_that_is_deleted_or_cut_while_it_is_used_is_an_error(
+    search: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "pareto.jsonl"
+    (architecture,) = first(search.space, 1)
+    scored = Scored(Architecture(architecture, search.space), {"m": 1.0}, {})
+    with closing(Journal(path, search, ["m"], 0)) as journal:
+        journal.add(scored)
+        journal.read()
+        kept = path.read_bytes()
+        path.write_bytes(kept[:-20])
+        for use in (journal.read, lambda: journal.add(scored)):
+            with pytest.raises(RankingError, match=r"bytes, and \d+ were read: it was cut"):
+                use()
+        path.unlink()
+        for use in (journal.read, lambda: journal.add(scored)):
+            with pytest.raises(RankingError, match="was deleted or replaced"):
+                use()
+        path.write_bytes(kept)
+        with pytest.raises(RankingError, match="was deleted or replaced"):
+            journal.read()
+
+
+def first(space: Any, n: int) -> list[Any]:
+    return list(itertools.islice(space.architectures(), n))
 
 
 def test_processes_share_a_storage_and_a_journal(search: Any, val: Any, tmp_path: Path) -> None:
