@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 
 from ..architecture import Architecture
 from ..errors import RankingError
+from .claims import Claims
 from .front import Scored
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ class Journal:
 
     Several processes may append to one file. Each line is written at once and reaches the disk
     before the search goes on; a line that a kill has cut off is skipped when read. Each line is
-    read once, however often :meth:`read` is called.
+    read once, however often :meth:`read` is called. What a process is about to score it claims,
+    so that the others score something else, or wait; a kill gives the claim up.
 
     Args:
         path: of the file; made if there is none.
@@ -60,18 +63,36 @@ class Journal:
         self._offset = 0  # up to where it was read
         self._entries: list[dict[str, Any]] = []  # read, and not yet asked for
         self._checked = False
+        self._claims = Claims(self._file.fileno(), self.path)
         try:
-            self._catch_up()
-            if not self._checked:
-                self._append(self.header)
+            with self.beginning():
                 self._catch_up()
+                if not self._checked:
+                    self._append(self.header)
+                    self._catch_up()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file, and give up what is claimed."""
         self._file.close()
+
+    def beginning(self) -> AbstractContextManager[None]:
+        """Keep other processes from making what all share at the same time."""
+        return self._claims.held(SCHEMA)
+
+    def claim(self, architecture: Architecture) -> AbstractContextManager[None]:
+        """Keep other processes from scoring it inside the context; first wait for one that does."""
+        return self._claims.held(_key(architecture))
+
+    def claimed(self, architecture: Architecture) -> bool:
+        """Say whether another process is scoring it."""
+        return self._claims.taken(_key(architecture))
+
+    def wait(self) -> None:
+        """Wait until no other process is scoring anything."""
+        self._claims.wait()
 
     def read(self) -> list[Scored]:
         """Return what was added to the file since the last call, in the order of the file.
@@ -117,7 +138,7 @@ class Journal:
             if not self._checked:
                 self._check(data)
                 self._checked = True
-            elif "choices" in data:  # not the first line of a process that began as well
+            elif "choices" in data:  # else the first line of another process, without locks
                 self._entries.append(data)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
@@ -176,6 +197,10 @@ class Journal:
             "  fix: leave it alone until the search has ended; start the search again, it goes "
             "on from what the file holds"
         )
+
+
+def _key(architecture: Architecture) -> str:
+    return json.dumps(sorted(architecture.items()))
 
 
 def _hash(search: BaseOneShotLightningModule) -> str:

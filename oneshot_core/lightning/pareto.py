@@ -11,7 +11,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
-from contextlib import ExitStack, closing
+from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from typing import Any, TypeAlias
 
 from pytorch_lightning import Trainer
@@ -71,7 +71,8 @@ def pareto(
         inputs: what costs call the network with: a tensor or a tuple; by default the
             ``example_input_array`` of the model.
         journal: file that keeps what was scored. A search with the same arguments goes on from
-            it without scoring anything twice; it does not notice other data.
+            it without scoring anything twice; it does not notice other data. Several processes
+            may have one: none scores what another one is scoring, and all return the same.
         storage: where processes share the state of the searcher. They need one journal, too;
             the result is then no function of the seed.
         train_dataloader: whose batches recalibrate BatchNorm.
@@ -92,7 +93,7 @@ def pareto(
     measured = _measured(search, names, measures or {}, inputs)
     space = search.space
     if space.size <= budget:
-        proposals, several = _listed(space), False
+        proposals, several = None, False
         weights = dict.fromkeys(objectives, 1.0)
     else:
         load = search.registry.load("searcher", searcher)
@@ -109,13 +110,14 @@ def pareto(
             file = stack.enter_context(closing(Journal(journal, search, names, len(calibration))))
         questions = _Questions(
             search,
-            proposals,
+            _listed(space, file) if proposals is None else proposals,
             names,
             measured,
             objectives,
             limits,
             weights if not several else None,
             file,
+            budget,
         )
         score_proposals(
             search,
@@ -272,8 +274,15 @@ def _network(search: BaseOneShotLightningModule, architecture: Architecture) -> 
     return network.cpu().eval()
 
 
-def _listed(space: ModelSpace) -> Proposals:
-    for architecture in space.architectures():  # noqa: UP028  # what is sent to it is ignored
+def _listed(space: ModelSpace, journal: Journal | None) -> Proposals:
+    """Yield all architectures, those that another process is scoring last."""
+    later = []
+    for architecture in space.architectures():
+        if journal is not None and journal.claimed(Architecture(architecture, space)):
+            later.append(architecture)
+        else:
+            yield architecture
+    for architecture in later:  # a list has no send()
         yield architecture
 
 
@@ -290,6 +299,7 @@ class _Questions:
         limits: Mapping[str, Limits],
         weights: Mapping[str, float] | None,
         journal: Journal | None,
+        budget: int,
     ) -> None:
         self.search = search
         self.proposals = proposals
@@ -299,6 +309,7 @@ class _Questions:
         self.limits = limits
         self.weights = weights
         self.journal = journal
+        self.budget = budget
         self.known: dict[Architecture, Scored] = {}
         self._metrics: Mapping[str, float] = {}
 
@@ -308,28 +319,42 @@ class _Questions:
         return metrics.get(next(iter(self.objectives)), math.nan)
 
     def unknown(self) -> Proposals:
-        """Yield what the searcher proposes and nobody has scored yet."""
+        """Yield what the searcher proposes and nobody has scored yet, within the budget."""
         self._look_up()
         try:
-            proposal = next(self.proposals)
+            with nullcontext() if self.journal is None else self.journal.beginning():
+                proposal = next(self.proposals)  # what a searcher shares is made now
             while True:
                 architecture = Architecture(proposal, self.search.space)
                 if architecture not in self.known:
-                    self._look_up()  # another process may have scored it
-                if architecture not in self.known:
-                    yield proposal
-                    scored = Scored(architecture, self._values(architecture), self._metrics)
-                    if self.journal is not None:
-                        self.journal.add(scored)
-                    self.known[architecture] = scored
+                    with self._claim(architecture):
+                        self._look_up()  # another process may have scored it
+                        if architecture not in self.known:
+                            if len(self.known) >= self.budget:
+                                return
+                            yield proposal
+                            self._keep(architecture)
                 proposal = self.proposals.send(self._told(self.known[architecture]))
         except StopIteration:
             return
 
     def found(self) -> list[Scored]:
         """Return all that was scored, by other processes too."""
+        if self.journal is not None:
+            self.journal.wait()
         self._look_up()
         return list(self.known.values())
+
+    def _claim(self, architecture: Architecture) -> AbstractContextManager[None]:
+        return nullcontext() if self.journal is None else self.journal.claim(architecture)
+
+    def _keep(self, architecture: Architecture) -> None:
+        scored = Scored(architecture, self._values(architecture), self._metrics)
+        if self.journal is None:
+            self.known[architecture] = scored
+        else:
+            self.journal.add(scored)
+            self._look_up()  # in the order of the file, which is the same for all processes
 
     def _look_up(self) -> None:
         for scored in [] if self.journal is None else self.journal.read():
