@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from ..architecture import Architecture, freeze
 from ..errors import RankingError
 from ..model_space import ModelSpace
-from .evaluation import Outcome, Proposals, calibration_of, score_proposals
+from .baselines import Proposals
+from .evaluation import Outcome, calibration_of, score_proposals
 from .front import Limits, ParetoFront, Scored, violation
 from .journal import Journal
 from .module import BaseOneShotLightningModule
