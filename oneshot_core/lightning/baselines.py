@@ -159,6 +159,7 @@ class Beside:
         found: Sequence[Architecture],
         objectives: Mapping[str, str],
         truth: Truth | None = None,
+        keeps: Callable[[Values], bool] = lambda values: True,
     ) -> Baselines:
         """Return the comparison.
 
@@ -167,6 +168,7 @@ class Beside:
             found: what was asked for.
             objectives: name -> ``"max"`` or ``"min"``.
             truth: see :func:`true_values`.
+            keeps: whether numbers are such that an architecture could have been found.
 
         Raises:
             RankingError: see :func:`true_values`.
@@ -174,10 +176,12 @@ class Beside:
         sized = {a: {**v, SIZE: v.get(SIZE, float(self.count(a)))} for a, v in values.items()}
         sample = {a: sized[a] for a in self.random}
         whole = len(sample) == self.space.size
-        rows = [_best("found", {a: sized[a] for a in found}, objectives)]
+        names = list(sized[self.largest])
+        rows = [_best("found", {a: sized[a] for a in found}, objectives, names)]
         rows += summary(sample, whole=whole)
         if not whole:
-            rows.append(_best(f"best of {len(sample)} random", sample, objectives))
+            allowed = {a: v for a, v in sample.items() if keeps(v)}
+            rows.append(_best(f"best of {len(sample)} random", allowed, objectives, names))
         rows.append(Baseline("largest", sized[self.largest], self.largest))
         true = {} if truth is None else true_values(truth, found)
         return Baselines(rows, sample, {a: {**sized[a], "truth": t} for a, t in true.items()})
@@ -226,21 +230,24 @@ def true_values(truth: Truth, ranked: Sequence[Architecture]) -> dict[Architectu
 
 
 def _best(
-    name: str, scored: Mapping[Architecture, Values], objectives: Mapping[str, str]
+    name: str,
+    scored: Mapping[Architecture, Values],
+    objectives: Mapping[str, str],
+    names: Iterable[str],
 ) -> Baseline:
     """Return the best of one objective with all its numbers, or the best number of each."""
-
-    def worth(architecture: Architecture, objective: str) -> float:
-        value = scored[architecture][objective]
-        signed = value if objectives[objective] == "max" else -value
-        return -math.inf if math.isnan(signed) else signed
-
-    best = {o: max(scored, key=lambda a, o=o: worth(a, o)) for o in objectives}  # type: ignore[misc]
-    if len(best) == 1:
-        (architecture,) = best.values()
-        return Baseline(name, scored[architecture], architecture)
-    numbers = {o: scored[a][o] for o, a in best.items()}
-    return Baseline(name, {n: numbers.get(n, math.nan) for n in next(iter(scored.values()))})
+    numbers = dict.fromkeys(names, math.nan)
+    best = None
+    for objective, mode in objectives.items():
+        sign = 1.0 if mode == "max" else -1.0
+        known = [a for a, v in scored.items() if not math.isnan(v[objective])]
+        if known:
+            # max() keeps the first of equals.
+            best = max(known, key=lambda a: sign * scored[a][objective])
+            numbers[objective] = scored[best][objective]
+    if best is None or len(objectives) > 1:
+        return Baseline(name, numbers)
+    return Baseline(name, scored[best], best)
 
 
 def summary(sample: Mapping[Architecture, Values], *, whole: bool) -> list[Baseline]:

@@ -61,7 +61,7 @@ class Journal:
         # Unbuffered: what is written is appended by one call of the system.
         self._file = self.path.open("a+b", buffering=0)
         self._offset = 0  # up to where it was read
-        self._entries: list[dict[str, Any]] = []  # read, and not yet asked for
+        self._entries: dict[bool, list[dict[str, Any]]] = {False: [], True: []}  # not asked for yet
         self._checked = False
         self._claims = Claims(self._file.fileno(), self.path)
         try:
@@ -94,23 +94,30 @@ class Journal:
         """Wait until no other process is scoring anything."""
         self._claims.wait()
 
-    def read(self) -> list[Scored]:
+    def read(self, *, beside: bool = False) -> list[Scored]:
         """Return what was added to the file since the last call, in the order of the file.
 
         At first that is all of it. What several processes have scored comes several times.
+
+        Args:
+            beside: what was added so, instead of what was not.
 
         Raises:
             RankingError: see the class; or the file was deleted, replaced or cut meanwhile.
         """
         self._catch_up()
-        entries, self._entries = self._entries, []
+        entries, self._entries[beside] = self._entries[beside], []
         return [
             Scored(Architecture(e["choices"], self.space), e["values"], e["metrics"])
             for e in entries
         ]
 
-    def add(self, scored: Scored) -> None:
+    def add(self, scored: Scored, *, beside: bool = False) -> None:
         """Append one architecture.
+
+        Args:
+            scored: it.
+            beside: whether no searcher has proposed it: it is there to be compared with.
 
         Raises:
             RankingError: the file was deleted, replaced or cut, or takes no more.
@@ -121,6 +128,7 @@ class Journal:
                 "values": dict(scored.values),
                 "metrics": dict(scored.metrics),
             }
+            | ({"beside": True} if beside else {})
         )
 
     def _append(self, data: dict[str, Any]) -> None:
@@ -139,7 +147,7 @@ class Journal:
                 self._check(data)
                 self._checked = True
             elif "choices" in data:  # else the first line of another process, without locks
-                self._entries.append(data)
+                self._entries["beside" in data].append(data)
 
     def _lines(self) -> Iterator[dict[str, Any]]:
         """Yield the whole lines that are new; what has no end yet is read again next time."""

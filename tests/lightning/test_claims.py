@@ -86,7 +86,7 @@ while not all((folder / f"{other}.ready").exists() for other in others):
     time.sleep(0.005)
 front = search.pareto(
     {"loss": "min", "place": "max"}, data, measures={"place": place},
-    journal=place.journal, progress=False, **options,
+    journal=place.journal, progress=False, **{"baselines": False, **options},
 )
 print(json.dumps({
     "seen": place.seen[1:],
@@ -173,7 +173,7 @@ def test_what_a_process_holds_is_taken_until_it_is_killed(tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_two_processes_part_a_small_space_among_them(run: Run, tmp_path: Path) -> None:
-    one, other = run(0, 0, budget=24)
+    one, other = run(0, 0, budget=24, baselines=True)
 
     assert sorted(one["seen"] + other["seen"]) == list(range(24))
     assert min(len(one["seen"]), len(other["seen"])) >= 6

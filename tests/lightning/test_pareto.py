@@ -74,7 +74,8 @@ def search(make_trainer: Any, make_loader: Any, val: Any) -> Any:
 
 
 def pareto(search: Any, val: Any, objectives: Any = SMALL, budget: int = 14, **options: Any) -> Any:
-    return search.pareto(objectives, val, budget=budget, progress=False, **options)
+    given = {"progress": False, "baselines": False, **options}
+    return search.pareto(objectives, val, budget=budget, **given)
 
 
 def test_a_small_space_is_scored_completely_and_its_front_is_the_true_one(
@@ -355,6 +356,63 @@ def test_a_journal_that_is_deleted_or_cut_while_it_is_used_is_an_error(
         path.write_bytes(kept)
         with pytest.raises(RankingError, match="was deleted or replaced"):
             journal.read()
+
+
+def test_a_front_is_compared_with_random_architectures_and_the_largest(
+    search: Any, val: Any
+) -> None:
+    """They are scored as those of the search, outside of its budget, and change nothing of it."""
+    limits = {"parameters": (None, 300)}
+    without = pareto(search, val, constraints=limits, budget=9)
+    front = pareto(search, val, constraints=limits, budget=9, baselines=True)
+    ranking = search.rank("all", val, metric="val_acc", progress=False)
+    acc = {e.architecture: e.score for e in ranking}
+    sizes = {a: parameters(oneshot.freeze(search, a)) for a in acc}
+    found, mean, best, largest = front.baselines.rows
+    sample = front.baselines.sample
+
+    assert front.scored == without.scored
+    assert front.entries == without.entries
+    assert without.baselines is None
+    assert sample == {a: {"val_acc": acc[a], "parameters": sizes[a]} for a in sample}
+    assert len(sample) == 9
+    assert found.values == {"val_acc": front[0].values["val_acc"],
+                            "parameters": min(e.values["parameters"] for e in front)}  # fmt: skip
+    assert mean.values == pytest.approx(
+        {"val_acc": sum(acc[a] for a in sample) / 9, "parameters": sum(map(sizes.get, sample)) / 9}
+    )
+    inside = [a for a in sample if sizes[a] <= 300]
+    assert best.values == {"val_acc": max(acc[a] for a in inside),
+                           "parameters": min(sizes[a] for a in inside)}  # fmt: skip
+    assert sizes[largest.architecture] == max(sizes.values())
+    assert str(front).endswith(str(front.baselines))
+
+
+def test_baselines_are_in_the_journal_and_never_scored_twice(
+    search: Any, val: Any, tmp_path: Path
+) -> None:
+    """Also where a search stops in the midst of them, or proposes one of them later."""
+    objectives = {"val_acc": "max", "count": "min"}
+    options: dict[str, Any] = {"journal": tmp_path / "pareto.jsonl", "baselines": True}
+    with pytest.raises(Stopped):
+        pareto(search, val, objectives, 9, measures={"count": Counting(stop=11)}, **options)
+    count = Counting()
+    front = pareto(search, val, objectives, 9, measures={"count": count}, **options)
+    everything = {e.architecture for e in front.scored} | front.baselines.sample.keys()
+    everything.add(front.baselines.rows[-1].architecture)
+    assert count.calls == len(everything) - 11
+    assert len(front.scored) == 9
+
+    again = Counting()
+    same = pareto(search, val, objectives, 9, measures={"count": again}, **options)
+    assert again.calls == 0
+    assert same.scored == front.scored
+    assert same.baselines.to_dict() == front.baselines.to_dict()
+    whole = Counting()
+    assert (
+        len(pareto(search, val, objectives, 36, measures={"count": whole}, **options).scored) == 36
+    )
+    assert whole.calls == 36 - len(everything)
 
 
 def first(space: Any, n: int) -> list[Any]:
