@@ -98,7 +98,9 @@ class Baselines:
             "  ".join([first.ljust(widths[0]), *map(str.rjust, cells, widths[1:])])
             for first, *cells in table
         ]
-        lines += [f"Kendall tau of {a} and {b}: {t:.2f}" for (a, b), t in self.agreement.items()]
+        for (a, b), tau in self.agreement.items():
+            said = "none, for one has no two different numbers" if math.isnan(tau) else f"{tau:.2f}"
+            lines.append(f"Kendall tau of {a} and {b}: {said}")
         return "\n".join(lines)
 
     def __repr__(self) -> str:
@@ -177,11 +179,12 @@ class Beside:
         sample = {a: sized[a] for a in self.random}
         whole = len(sample) == self.space.size
         names = list(sized[self.largest])
-        rows = [_best("found", {a: sized[a] for a in found}, objectives, names)]
+        best = "best" if len(objectives) == 1 else "each best"
+        rows = [_best(f"{best} found", {a: sized[a] for a in found}, objectives, names)]
         rows += summary(sample, whole=whole)
         if not whole:
             allowed = {a: v for a, v in sample.items() if keeps(v)}
-            rows.append(_best(f"best of {len(sample)} random", allowed, objectives, names))
+            rows.append(_best(f"{best} of {len(sample)} random", allowed, objectives, names))
         rows.append(Baseline("largest", sized[self.largest], self.largest))
         true = {} if truth is None else true_values(truth, found)
         return Baselines(rows, sample, {a: {**sized[a], "truth": t} for a, t in true.items()})

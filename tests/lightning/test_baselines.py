@@ -20,6 +20,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import oneshot_core as oneshot
 from oneshot_core import Architecture, LayerChoice, Repeat
 from oneshot_core.errors import RankingError
+from oneshot_core.lightning import Baseline, Baselines
 from oneshot_core.lightning.evaluation import Ranked, Ranking
 from oneshot_plugins.costs.counts import macs, parameters
 
@@ -170,7 +171,7 @@ def test_a_complete_ranking_has_quartiles_of_all_and_scores_nothing_more(
     assert len(SCORED) == len(set(SCORED)) == 16
     assert len(ranking.baselines.sample) == 16
     assert list(found) == [
-        "found", "mean of all 16", "lower quartile of all 16", "median of all 16",
+        "best found", "mean of all 16", "lower quartile of all 16", "median of all 16",
         "upper quartile of all 16", "largest",
     ]  # fmt: skip
     assert found["mean of all 16"].values["loss"] == pytest.approx(statistics.fmean(losses))
@@ -250,7 +251,7 @@ def test_baselines_are_printed_and_written_with_the_ranking(rank: Any, tmp_path:
     head = next(i for i, line in enumerate(lines) if line.startswith("beside it"))
     assert lines[head].split() == ["beside", "it", "loss", "macs", "parameters"]
     assert [line.split("  ")[0] for line in lines[head + 1 : head + 5]] == [
-        "found", "mean of 6 random", "best of 6 random", "largest",
+        "best found", "mean of 6 random", "best of 6 random", "largest",
     ]  # fmt: skip
     tau_of = ranking.baselines.agreement["loss", "parameters"]
     assert f"Kendall tau of loss and parameters: {tau_of:.2f}" in lines
@@ -265,6 +266,14 @@ def test_baselines_are_printed_and_written_with_the_ranking(rank: Any, tmp_path:
     assert written["schema"] == "oneshot.ranking/1"
     assert written["baselines"] == ranking.baselines.to_dict()
     assert [e["score"] for e in written["entries"]] == [e.score for e in ranking]
+
+
+def test_an_agreement_that_cannot_be_told_is_said_so() -> None:
+    rows = [Baseline("best found", {"loss": 1.0, "macs": 2.0})]
+    sample = {Architecture({"a": n}): {"loss": 1.0, "macs": float(n)} for n in range(3)}
+    compared = Baselines(rows, sample)
+    assert math.isnan(compared.agreement["loss", "macs"])
+    assert str(compared).endswith("loss and macs: none, for one has no two different numbers")
 
 
 def test_numbers_that_are_missing_are_null_in_json(tmp_path: Path) -> None:
