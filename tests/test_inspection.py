@@ -20,8 +20,8 @@ from oneshot_core.errors import (
     UnsupportedModuleError,
 )
 from oneshot_core.inspection.probe import AsDeclared
-from oneshot_core.inspection.sizes import Counter, extremes, greedy
 from oneshot_core.lightning import BaseOneShotLightningModule
+from oneshot_core.sizes import Counter, extremes, greedy
 from oneshot_core.testing.isolation import rng_state
 from oneshot_core.testing.tensors import trace_of
 

@@ -18,7 +18,7 @@ RANK = {
     "_requirements": 2, "_records": 2, "decision": 2, "hooks": 2, "tied": 2,
     "_settings": 3, "supernet": 3,
     "_discovery": 4, "traversal": 4, "model_space": 4,
-    "_registry": 5, "architecture": 5,
+    "_registry": 5, "architecture": 5, "sizes": 5,
     "nn": 6, "importers": 6,
     "lightning": 7,
     "inspection": 8, "testing": 8, "cli": 9, "__main__": 10, "__init__": 10,

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from torch import nn
 
 from ..model_space import ModelSpace
+from ..sizes import ChoiceModule, specs_of
 from ..space.mutable import Branches, Gates, MutableModule
 from ..space.spec import Candidate, ParameterSpec
-from ..supernet import BaseSuperNetModule
 from .report import ChoiceInfo
-
-ChoiceModule = MutableModule | BaseSuperNetModule
 
 
 @dataclass
@@ -68,13 +65,6 @@ class Places:
     def of(self, label: str) -> list[str]:
         """Return the paths of the modules that carry ``label``."""
         return [p for p, m in self.modules.items() if label in specs_of(m, p)]
-
-
-def specs_of(module: ChoiceModule, path: str) -> dict[str, ParameterSpec]:
-    """Return label -> spec of what is decided by a choice, mutated or not."""
-    if isinstance(module, MutableModule):
-        return {spec.label: spec for spec in module.specs_at(path)}
-    return module.search_space_spec()
 
 
 def branches_of(module: ChoiceModule, path: str) -> tuple[Branches, Gates]:
@@ -133,18 +123,3 @@ def conditional_parts(module: ChoiceModule, path: str) -> dict[nn.Module, str]:
 
 def _and(one: str, other: str) -> str:
     return f"{one} and {other}" if one else other
-
-
-def listed(spec: ParameterSpec, limit: int = 64) -> Iterator[object]:
-    """Yield choices to try: all of them, or where those are many, each candidate once."""
-    if spec.interval is not None:
-        yield from dict.fromkeys((spec.interval.low, spec.default, spec.interval.high))
-    elif spec.size <= limit or spec.n_chosen == 1:
-        yield from spec.choices()
-    else:
-        default = spec.members(spec.default)
-        yield spec.default
-        for candidate in spec.candidates:
-            if candidate not in default:
-                kept = default[: (spec.n_chosen or 1) - 1]
-                yield spec.normalise((*kept, candidate))

@@ -14,13 +14,13 @@ from .._registry import Registry
 from ..architecture import freeze
 from ..errors import OneShotError, PluginLoadError
 from ..model_space import ModelSpace
+from ..sizes import Counter, extremes
 from ..space.spec import Choice
 from .copies import copy_of
 from .feed import Fed, Feed
 from .memory import weight_bytes
 from .probe import condensed, on
 from .report import Finding, Network, Sizes
-from .sizes import Counter, extremes
 
 
 @dataclass

@@ -16,8 +16,9 @@ from typing import cast
 from torch import nn
 
 from ..model_space import ModelSpace
+from ..sizes import listed
 from ..space.spec import Choice
-from .choices import branches_of, listed
+from .choices import branches_of
 from .feed import form_of
 from .probe import Call, Probe, condensed, located
 from .report import Finding

@@ -9,8 +9,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..model_space import ModelSpace
+from ..sizes import specs_of
 from ..space.spec import Candidate
-from .choices import Places, branches_of, specs_of
+from .choices import Places, branches_of
 from .report import Finding
 
 

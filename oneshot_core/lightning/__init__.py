@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .baselines import Baseline, Baselines
 from .build import search
 from .evaluation import Outcome, Ranked, Ranking, Searcher
 from .front import ParetoFront, Scored
@@ -9,6 +10,8 @@ from .module import BaseOneShotLightningModule
 
 __all__ = [
     "BaseOneShotLightningModule",
+    "Baseline",
+    "Baselines",
     "Outcome",
     "ParetoFront",
     "Ranked",

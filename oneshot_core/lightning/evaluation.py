@@ -7,12 +7,16 @@ and the user's hooks are Lightning's, and no architecture pays for starting a Tr
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import logging
 import math
-import random
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -24,11 +28,21 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
-from ..architecture import Architecture, freeze
+from ..architecture import Architecture, freeze, write_text
 from ..errors import RankingError
 from ..model_space import ModelSpace
 from ..space.spec import Choice
 from .agreement import kendall_tau
+from .baselines import (
+    Baseline,
+    Baselines,
+    Beside,
+    Proposals,
+    Truth,
+    draw_different,
+    finite,
+    true_values,
+)
 from .batches import cached, first_batches, to_device
 from .isolation import (
     discarded_logs,
@@ -45,9 +59,7 @@ ALL_LIMIT = 20_000
 
 Metric: TypeAlias = "str | Callable[[Mapping[str, float]], float]"
 Cost: TypeAlias = "str | Callable[..., float]"
-Truth: TypeAlias = "Mapping[Architecture, float] | Callable[[Architecture], float]"
-Proposals: TypeAlias = Generator[Mapping[str, Choice], Any, None]
-"""Yields architectures and is sent what they are worth: a float, or an :class:`Outcome`."""
+SCHEMA = "oneshot.ranking/1"
 
 
 class Outcome(NamedTuple):
@@ -103,11 +115,23 @@ class Ranking:
         entries: in the order in which they were scored.
         metric: name of the metric.
         mode: ``"max"`` or ``"min"``.
+        baselines: what to hold the best against.
+
+    Attributes:
+        baselines: as given; None where none were asked for.
     """
 
-    def __init__(self, entries: Iterable[Ranked], *, metric: str, mode: str) -> None:
+    def __init__(
+        self,
+        entries: Iterable[Ranked],
+        *,
+        metric: str,
+        mode: str,
+        baselines: Baselines | None = None,
+    ) -> None:
         self.metric = metric
         self.mode = mode
+        self.baselines = baselines
         sign = -1 if mode == "max" else 1
         # NaN compares with nothing: it goes last.
         self.entries = sorted(
@@ -135,20 +159,49 @@ class Ranking:
 
         Source: :func:`oneshot_core.lightning.agreement.kendall_tau`.
         """
-        if isinstance(truth, Mapping):
-            values = {Architecture(a): float(value) for a, value in truth.items()}
-            known = [e for e in self.entries if e.architecture in values]
-            true = [values[e.architecture] for e in known]
-        else:
-            known = self.entries
-            true = [float(truth(e.architecture)) for e in known]
-        if len(known) < 2:
-            raise RankingError(
-                f"the ground truth is about {len(known)} of {len(self)} ranked architectures.\n"
-                "  expected: two or more of them\n"
-                "  fix: give the truth of architectures that were ranked"
-            )
-        return kendall_tau([e.score for e in known], true)
+        values = true_values(truth, [e.architecture for e in self.entries])
+        known = [e for e in self.entries if e.architecture in values]
+        return kendall_tau([e.score for e in known], [values[e.architecture] for e in known])
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write one line for each architecture, best first, then one for each baseline.
+
+        Columns: whose numbers they are (``ranked``, or the name of the baseline), the metric,
+        the costs, and the choices as JSON. Written whole or not at all; returns the path.
+        """
+        baselines = [] if self.baselines is None else self.baselines.rows
+        names = [self.metric, *self.entries[0].costs]
+        names += [n for row in baselines[:1] for n in row.values if n not in names]
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(["row", *names, "architecture"])
+        rows = [Baseline("ranked", _values(self, e), e.architecture) for e in self.entries]
+        for row in [*rows, *baselines]:
+            choices = "" if row.architecture is None else json.dumps(dict(row.architecture))
+            writer.writerow([row.name, *(row.values.get(n, "") for n in names), choices])
+        return write_text(Path(path), text.getvalue())
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write the ranking and its baselines; see ``SCHEMA``.
+
+        NaN and infinity become null. Written whole or not at all; returns the path.
+        """
+        data = {
+            "schema": SCHEMA,
+            "metric": self.metric,
+            "mode": self.mode,
+            "entries": [
+                {
+                    "architecture": dict(e.architecture),
+                    "score": finite(e.score),
+                    "metrics": {name: finite(value) for name, value in e.metrics.items()},
+                    "costs": {name: finite(value) for name, value in e.costs.items()},
+                }
+                for e in self.entries
+            ],
+            "baselines": None if self.baselines is None else self.baselines.to_dict(),
+        }
+        return write_text(Path(path), json.dumps(data, indent=2, allow_nan=False) + "\n")
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -166,10 +219,15 @@ class Ranking:
             for i, e in enumerate(self.entries[:10], 1)
         ]
         more = [f"       ... and {len(self) - 10} more"] if len(self) > 10 else []
-        return "\n".join([head, *rows, *more])
+        below = [] if self.baselines is None else ["", str(self.baselines)]
+        return "\n".join([head, *rows, *more, *below])
 
     def __repr__(self) -> str:
         return f"<Ranking of {len(self)} architectures by {self.metric}, best {self[0].score:.4f}>"
+
+
+def _values(ranking: Ranking, entry: Ranked) -> dict[str, float]:
+    return {ranking.metric: entry.score, **entry.costs}
 
 
 def _said(costs: Mapping[str, float]) -> str:
@@ -186,6 +244,8 @@ def rank(
     budget: int | None = None,
     costs: Iterable[Cost] = (),
     inputs: Sequence[Any] | None = None,
+    baselines: bool | None = None,
+    truth: Truth | None = None,
     train_dataloader: Iterable[Any] | None = None,
     calibration_batches: int = 16,
     trainer: Trainer | None = None,
@@ -209,6 +269,13 @@ def rank(
         costs: of every frozen network, to be reported beside its score: names of installed costs,
             or functions ``(network, *inputs) -> float``.
         inputs: what ``forward`` is called with to count or measure those.
+        baselines: whether the largest network and as many random ones as are ranked are scored
+            as well, after the others, to be compared with the best. Those of the ranking are not
+            scored again, so it is free for ``"all"``, takes one more for a number, and twice
+            as long for a searcher. By default they are, except for given architectures without
+            a truth.
+        truth: what architectures are really worth, as for :meth:`Ranking.kendall_tau`; the
+            baselines then say how well the score and each cost agree with it.
         train_dataloader: whose batches give each architecture its own BatchNorm statistics;
             by default what the last fit trained on. Running statistics of a supernet mix those
             of all its paths and fit none.
@@ -232,10 +299,13 @@ def rank(
         )
     measures = _measures(search, costs, inputs)
     proposals, total = _proposals(search, architectures, budget, options)
-    entries = score_proposals(
+    if baselines is None:
+        baselines = truth is not None or isinstance(architectures, str | int)
+    beside = Beside(search, total) if baselines else None
+    scored = score_proposals(
         search,
-        proposals,
-        total,
+        proposals if beside is None else beside.after(proposals),
+        total if beside is None else total + len(beside.wanted),
         dataloaders,
         score=_scorer(metric),
         sign=1.0 if mode == "max" else -1.0,
@@ -243,6 +313,7 @@ def rank(
         trainer=trainer,
         progress=progress,
     )
+    entries = scored if beside is None else scored[: beside.begins]
     if all(math.isnan(entry.score) for entry in entries):
         raise RankingError(
             f"{_name(metric)!r} is NaN for all {len(entries)} architectures.\n"
@@ -250,11 +321,15 @@ def rank(
             "  fix: check that the supernet's training loss is finite"
         )
     if measures:
-        entries = [
-            replace(e, costs=_costs(search, e.architecture, measures, inputs or ()))
-            for e in entries
+        scored = [
+            replace(e, costs=_costs(search, e.architecture, measures, inputs or ())) for e in scored
         ]
-    return Ranking(entries, metric=_name(metric), mode=mode)
+    ranking = Ranking(scored[: len(entries)], metric=_name(metric), mode=mode)
+    if beside is not None:
+        values = {e.architecture: _values(ranking, e) for e in scored}
+        ranked = [e.architecture for e in ranking]
+        ranking.baselines = beside.compared(values, ranked, {ranking.metric: mode}, truth)
+    return ranking
 
 
 def _measures(
@@ -338,7 +413,7 @@ def _proposals(
             "  fix: leave them out"
         )
     if isinstance(architectures, int):
-        chosen = _different(space, architectures, search.seed)
+        chosen = draw_different(space, architectures, search.seed)
     elif architectures == "all":
         if space.size > ALL_LIMIT:
             raise RankingError(
@@ -360,23 +435,6 @@ def _proposals(
             "  fix: pass 'all', a number, or architectures of this model space"
         )
     return _fixed(chosen), len(chosen)
-
-
-def _different(space: ModelSpace, n: int, seed: int) -> list[dict[str, Choice]]:
-    if not 1 <= n <= space.size:
-        raise RankingError(
-            f"{n} different architectures were asked for.\n"
-            f"  expected: 1 to {space.size:,}, the size of the model space\n"
-            "  fix: ask for fewer, or for 'all'"
-        )
-    rng = random.Random(f"{seed}/rank")
-    if 2 * n > space.size:  # drawing would meet the same ones again and again
-        return rng.sample(list(space.architectures()), n)
-    found: dict[Architecture, dict[str, Choice]] = {}
-    while len(found) < n:
-        drawn = space.sample(rng)
-        found.setdefault(Architecture(drawn), drawn)
-    return list(found.values())
 
 
 def _fixed(chosen: Iterable[Mapping[str, Choice]]) -> Proposals:

@@ -20,6 +20,8 @@ from ..errors import RankingError
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from .baselines import Baselines
+
 SCHEMA = "oneshot.pareto/1"
 SHOWN = 20
 """Rows of a printed table."""
@@ -78,12 +80,14 @@ class ParetoFront:
         scored: in the order in which they were scored.
         objectives: name -> ``"max"`` or ``"min"``.
         constraints: name -> limits.
+        baselines: what to hold the front against.
 
     Attributes:
         scored: everything that was scored, not only the front.
         objectives: as given.
         constraints: as given.
         entries: the front.
+        baselines: as given; None where none were asked for.
     """
 
     def __init__(
@@ -91,17 +95,20 @@ class ParetoFront:
         scored: Iterable[Scored],
         objectives: Mapping[str, str],
         constraints: Mapping[str, Limits] | None = None,
+        baselines: Baselines | None = None,
     ) -> None:
         self.scored = list(scored)
+        self.baselines = baselines
         self.objectives = dict(objectives)
         self.constraints = dict(constraints or {})
-        allowed = [s for s in self.scored if self._keeps(s, self.constraints)]
+        allowed = [s for s in self.scored if self.keeps(s.values)]
         front = [allowed[i] for i in non_dominated([self._signed(s) for s in allowed])]
         self.entries = sorted(front, key=self._signed, reverse=True)
 
-    @staticmethod
-    def _keeps(scored: Scored, limits: Mapping[str, Limits]) -> bool:
-        return all(violation(scored.values[name], limit) == 0 for name, limit in limits.items())
+    def keeps(self, values: Mapping[str, float], /, **limits: Limits) -> bool:
+        """Say whether values are within the constraints, and within further limits."""
+        every = [*self.constraints.items(), *limits.items()]
+        return all(violation(values[name], limit) == 0 for name, limit in every)
 
     def _signed(self, scored: Scored) -> tuple[float, ...]:
         """Return the objectives so that larger is better."""
@@ -145,9 +152,7 @@ class ParetoFront:
         within = [
             s
             for s in self.scored
-            if self._keeps(s, self.constraints)
-            and self._keeps(s, limits)
-            and not any(map(math.isnan, self._signed(s)))
+            if self.keeps(s.values, **limits) and not any(map(math.isnan, self._signed(s)))
         ]
         if not within:
             raise RankingError(
@@ -199,7 +204,7 @@ class ParetoFront:
         return write_text(Path(path), text.getvalue())
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
-        """Write all that was scored, and which of it is the front; see ``SCHEMA``.
+        """Write all that was scored, which of it is the front, and baselines; see ``SCHEMA``.
 
         NaN and infinity become null. Written whole or not at all; returns the path.
         """
@@ -219,6 +224,7 @@ class ParetoFront:
                 next(i for i, other in enumerate(self.scored) if other is entry)
                 for entry in self.entries
             ],
+            "baselines": None if self.baselines is None else self.baselines.to_dict(),
         }
         return write_text(Path(path), json.dumps(data, indent=2, allow_nan=False) + "\n")
 
@@ -283,6 +289,8 @@ class ParetoFront:
             lines.append("  ".join([*cells, row[-1]]))
         if len(self) > SHOWN:
             lines.append(f"... and {len(self) - SHOWN} more")
+        if self.baselines is not None:
+            lines += ["", str(self.baselines)]
         return "\n".join(lines)
 
     def __repr__(self) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import torch
 
 from ..architecture import Architecture
 from ..errors import RankingError
+from .claims import Claims
 from .front import Scored
 
 if TYPE_CHECKING:
@@ -25,7 +27,9 @@ class Journal:
     """Lines of JSON: what they are about, then one architecture each.
 
     Several processes may append to one file. Each line is written at once and reaches the disk
-    before the search goes on; a line that a kill has cut off is skipped when read.
+    before the search goes on; a line that a kill has cut off is skipped when read. Each line is
+    read once, however often :meth:`read` is called. What a process is about to score it claims,
+    so that the others score something else, or wait; a kill gives the claim up.
 
     Args:
         path: of the file; made if there is none.
@@ -54,67 +58,157 @@ class Journal:
             "quantities": sorted(names),
             "calibration_batches": calibration,
         }
-        if not self._lines():
-            self._append(self.header)
-        self.read()
+        # Unbuffered: what is written is appended by one call of the system.
+        self._file = self.path.open("a+b", buffering=0)
+        self._offset = 0  # up to where it was read
+        self._entries: dict[bool, list[dict[str, Any]]] = {False: [], True: []}  # not asked for yet
+        self._checked = False
+        self._claims = Claims(self._file.fileno(), self.path)
+        try:
+            with self.beginning():
+                self._catch_up()
+                if not self._checked:
+                    self._append(self.header)
+                    self._catch_up()
+        except BaseException:
+            self.close()
+            raise
 
-    def read(self) -> list[Scored]:
-        """Return what is in the file, each architecture once, in the order of the file.
+    def close(self) -> None:
+        """Close the file, and give up what is claimed."""
+        self._file.close()
+
+    def beginning(self) -> AbstractContextManager[None]:
+        """Keep other processes from making what all share at the same time."""
+        return self._claims.held(SCHEMA)
+
+    def claim(self, architecture: Architecture) -> AbstractContextManager[None]:
+        """Keep other processes from scoring it inside the context; first wait for one that does."""
+        return self._claims.held(_key(architecture))
+
+    def claimed(self, architecture: Architecture) -> bool:
+        """Say whether another process is scoring it."""
+        return self._claims.taken(_key(architecture))
+
+    def wait(self) -> None:
+        """Wait until no other process is scoring anything."""
+        self._claims.wait()
+
+    def read(self, *, beside: bool = False) -> list[Scored]:
+        """Return what was added to the file since the last call, in the order of the file.
+
+        At first that is all of it. What several processes have scored comes several times.
+
+        Args:
+            beside: what was added so, instead of what was not.
 
         Raises:
-            RankingError: see the class.
+            RankingError: see the class; or the file was deleted, replaced or cut meanwhile.
         """
-        header, *entries = self._lines()
-        if header != self.header:
-            wrong = [
-                f"{key}: {header.get(key)!r} there, {value!r} here"
-                for key, value in self.header.items()
-                if header.get(key) != value
-            ]
-            raise RankingError(
-                f"the journal {os.fspath(self.path)!r} is about something else "
-                f"({'; '.join(wrong)}).\n"
-                "  expected: scores of this supernet by the same quantities\n"
-                "  fix: use another file"
-            )
-        found: dict[Architecture, Scored] = {}
-        for entry in entries:
-            architecture = Architecture(entry["choices"], self.space)
-            scored = Scored(architecture, entry["values"], entry["metrics"])
-            found.setdefault(architecture, scored)
-        return list(found.values())
+        self._catch_up()
+        entries, self._entries[beside] = self._entries[beside], []
+        return [
+            Scored(Architecture(e["choices"], self.space), e["values"], e["metrics"])
+            for e in entries
+        ]
 
-    def add(self, scored: Scored) -> None:
-        """Append one architecture."""
+    def add(self, scored: Scored, *, beside: bool = False) -> None:
+        """Append one architecture.
+
+        Args:
+            scored: it.
+            beside: whether no searcher has proposed it: it is there to be compared with.
+
+        Raises:
+            RankingError: the file was deleted, replaced or cut, or takes no more.
+        """
         self._append(
             {
                 "choices": dict(scored.architecture),
                 "values": dict(scored.values),
                 "metrics": dict(scored.metrics),
             }
+            | ({"beside": True} if beside else {})
         )
 
     def _append(self, data: dict[str, Any]) -> None:
-        whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
-        line = ("" if whole else "\n") + json.dumps(data) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        try:
-            os.write(descriptor, line.encode())  # at once: no other process comes between
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        size = self._size()
+        self._file.seek(max(0, size - 1))
+        whole = self._file.read(1) in (b"", b"\n")
+        line = (b"" if whole else b"\n") + json.dumps(data).encode() + b"\n"
+        if self._file.write(line) != len(line):  # at once: no other process comes between
+            raise self._lost("is full: a line was cut off")
+        os.fsync(self._file.fileno())
 
-    def _lines(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+    def _catch_up(self) -> None:
+        """Read the lines that are new; the first of all says what the file is about."""
+        for data in self._lines():
+            if not self._checked:
+                self._check(data)
+                self._checked = True
+            elif "choices" in data:  # else the first line of another process, without locks
+                self._entries["beside" in data].append(data)
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """Yield the whole lines that are new; what has no end yet is read again next time."""
+        size = self._size()
+        self._file.seek(self._offset)
+        text = self._file.read(size - self._offset)
+        text = text[: text.rfind(b"\n") + 1]
+        self._offset += len(text)
         for line in text.splitlines():
             try:
                 data = json.loads(line)
             except ValueError:
                 continue  # cut off
-            if isinstance(data, dict) and ("choices" in data or not found):
-                found.append(data)
-        return found
+            if isinstance(data, dict):
+                yield data
+
+    def _check(self, header: dict[str, Any]) -> None:
+        if header == self.header:
+            return
+        wrong = [
+            f"{key}: {header.get(key)!r} there, {value!r} here"
+            for key, value in self.header.items()
+            if header.get(key) != value
+        ]
+        raise RankingError(
+            f"the journal {os.fspath(self.path)!r} is about something else "
+            f"({'; '.join(wrong)}).\n"
+            "  expected: scores of this supernet by the same quantities\n"
+            "  fix: use another file"
+        )
+
+    def _size(self) -> int:
+        """Return how long the file is.
+
+        Raises:
+            RankingError: it is no longer the file that was opened.
+        """
+        opened = os.fstat(self._file.fileno())
+        try:
+            same = os.path.samestat(opened, self.path.stat())
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise self._lost("was deleted or replaced while the search runs")
+        if opened.st_size < self._offset:
+            raise self._lost(
+                f"has {opened.st_size} bytes, and {self._offset} were read: it was cut"
+            )
+        return opened.st_size
+
+    def _lost(self, what: str) -> RankingError:
+        return RankingError(
+            f"the journal {os.fspath(self.path)!r} {what}.\n"
+            "  expected: a file that only grows\n"
+            "  fix: leave it alone until the search has ended; start the search again, it goes "
+            "on from what the file holds"
+        )
+
+
+def _key(architecture: Architecture) -> str:
+    return json.dumps(sorted(architecture.items()))
 
 
 def _hash(search: BaseOneShotLightningModule) -> str:

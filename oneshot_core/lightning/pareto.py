@@ -11,6 +11,7 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack, closing, nullcontext
 from typing import Any, TypeAlias
 
 from pytorch_lightning import Trainer
@@ -18,8 +19,9 @@ from torch import Tensor, nn
 
 from ..architecture import Architecture, freeze
 from ..errors import RankingError
-from ..model_space import ModelSpace
-from .evaluation import Outcome, Proposals, calibration_of, score_proposals
+from ..space.spec import Choice
+from .baselines import Beside, Proposals
+from .evaluation import Outcome, calibration_of, score_proposals
 from .front import Limits, ParetoFront, Scored, violation
 from .journal import Journal
 from .module import BaseOneShotLightningModule
@@ -43,6 +45,7 @@ def pareto(
     inputs: Any = None,
     journal: str | os.PathLike[str] | None = None,
     storage: str | None = None,
+    baselines: bool = True,
     train_dataloader: Iterable[Any] | None = None,
     calibration_batches: int = 16,
     trainer: Trainer | None = None,
@@ -70,9 +73,13 @@ def pareto(
         inputs: what costs call the network with: a tensor or a tuple; by default the
             ``example_input_array`` of the model.
         journal: file that keeps what was scored. A search with the same arguments goes on from
-            it without scoring anything twice; it does not notice other data.
+            it without scoring anything twice; it does not notice other data. Several processes
+            may have one: none scores what another one is scoring, and all return the same.
         storage: where processes share the state of the searcher. They need one journal, too;
             the result is then no function of the seed.
+        baselines: whether the largest network and as many random ones as the budget are scored
+            as well, after the others, to be compared with the front. They do not enter it, nor
+            the budget; what the search has scored is not scored again.
         train_dataloader: whose batches recalibrate BatchNorm.
         calibration_batches: how many of them.
         trainer: to score with.
@@ -90,8 +97,9 @@ def pareto(
     names = list(dict.fromkeys([*objectives, *limits]))
     measured = _measured(search, names, measures or {}, inputs)
     space = search.space
+    total = int(min(budget, space.size))
     if space.size <= budget:
-        proposals, several = _listed(space), False
+        proposals, several = None, False
         weights = dict.fromkeys(objectives, 1.0)
     else:
         load = search.registry.load("searcher", searcher)
@@ -102,29 +110,35 @@ def pareto(
             extra["storage"] = _shareable(searcher, load, storage)
         proposals = load(space, budget=budget, seed=search.seed, **extra, **options)
     calibration = calibration_of(search, train_dataloader, calibration_batches)
-    file = None if journal is None else Journal(journal, search, names, len(calibration))
-    questions = _Questions(
-        search,
-        proposals,
-        names,
-        measured,
-        objectives,
-        limits,
-        weights if not several else None,
-        file,
-    )
-    score_proposals(
-        search,
-        questions.unknown(),
-        int(min(budget, space.size)),
-        dataloaders,
-        score=questions.hear,
-        sign=1.0 if next(iter(objectives.values())) == "max" else -1.0,
-        calibration=calibration,
-        trainer=trainer,
-        progress=progress,
-    )
-    front = ParetoFront(questions.found(), objectives, limits)
+    beside = Beside(search, total) if baselines else None
+    with ExitStack() as stack:
+        file = None
+        if journal is not None:
+            file = stack.enter_context(closing(Journal(journal, search, names, len(calibration))))
+        questions = _Questions(
+            search,
+            _free_first(space.architectures(), file) if proposals is None else proposals,
+            names,
+            measured,
+            objectives,
+            limits,
+            weights if not several else None,
+            file,
+            budget,
+            [] if beside is None else beside.wanted,
+        )
+        score_proposals(
+            search,
+            stack.enter_context(closing(questions.unknown())),
+            total if beside is None else total + len(beside.wanted),
+            dataloaders,
+            score=questions.hear,
+            sign=1.0 if next(iter(objectives.values())) == "max" else -1.0,
+            calibration=calibration,
+            trainer=trainer,
+            progress=progress,
+        )
+        front = ParetoFront(questions.found(), objectives, limits)
     if not front:
         raise RankingError(
             f"none of {len(front.scored)} scored architectures keeps the constraints {limits} and "
@@ -132,6 +146,10 @@ def pareto(
             "  expected: at least one\n"
             "  fix: widen the constraints, use a larger budget, or look at what is NaN"
         )
+    if beside is not None:
+        values = {a: s.values for a, s in (questions.known | questions.others).items()}
+        found = [entry.architecture for entry in front]
+        front.baselines = beside.compared(values, found, objectives, keeps=front.keeps)
     return front
 
 
@@ -268,8 +286,17 @@ def _network(search: BaseOneShotLightningModule, architecture: Architecture) -> 
     return network.cpu().eval()
 
 
-def _listed(space: ModelSpace) -> Proposals:
-    for architecture in space.architectures():  # noqa: UP028  # what is sent to it is ignored
+def _free_first(
+    architectures: Iterable[Mapping[str, Choice]], journal: Journal | None
+) -> Proposals:
+    """Yield all of them, those that another process is scoring last."""
+    later = []
+    for architecture in architectures:
+        if journal is not None and journal.claimed(Architecture(architecture)):
+            later.append(architecture)
+        else:
+            yield architecture
+    for architecture in later:  # a list has no send()
         yield architecture
 
 
@@ -286,6 +313,8 @@ class _Questions:
         limits: Mapping[str, Limits],
         weights: Mapping[str, float] | None,
         journal: Journal | None,
+        budget: int,
+        beside: Iterable[Architecture],
     ) -> None:
         self.search = search
         self.proposals = proposals
@@ -295,7 +324,10 @@ class _Questions:
         self.limits = limits
         self.weights = weights
         self.journal = journal
+        self.budget = budget
+        self.beside = beside
         self.known: dict[Architecture, Scored] = {}
+        self.others: dict[Architecture, Scored] = {}
         self._metrics: Mapping[str, float] = {}
 
     def hear(self, metrics: Mapping[str, float]) -> float:
@@ -304,32 +336,61 @@ class _Questions:
         return metrics.get(next(iter(self.objectives)), math.nan)
 
     def unknown(self) -> Proposals:
-        """Yield what the searcher proposes and nobody has scored yet."""
+        """Yield what nobody has scored yet: what the searcher proposes, then what is beside it."""
         self._look_up()
+        yield from self._proposed()
+        for architecture in _free_first(self.beside, self.journal):
+            yield from self._scored(Architecture(architecture, self.search.space), beside=True)
+
+    def _proposed(self) -> Proposals:
         try:
-            proposal = next(self.proposals)
+            with nullcontext() if self.journal is None else self.journal.beginning():
+                proposal = next(self.proposals)  # what a searcher shares is made now
             while True:
                 architecture = Architecture(proposal, self.search.space)
-                if architecture not in self.known:
-                    self._look_up()  # another process may have scored it
-                if architecture not in self.known:
-                    yield proposal
-                    scored = Scored(architecture, self._values(architecture), self._metrics)
-                    if self.journal is not None:
-                        self.journal.add(scored)
-                    self.known[architecture] = scored
+                yield from self._scored(architecture, beside=False)
+                if architecture not in self.known:  # the budget is spent
+                    return
                 proposal = self.proposals.send(self._told(self.known[architecture]))
         except StopIteration:
             return
 
+    def _scored(self, architecture: Architecture, *, beside: bool) -> Proposals:
+        """Yield an architecture unless it is known; keep what came of it."""
+        if architecture in self.known:
+            return
+        with nullcontext() if self.journal is None else self.journal.claim(architecture):
+            self._look_up()  # another process may have scored it
+            full = not beside and len(self.known) >= self.budget
+            if architecture in self.known or full or (beside and architecture in self.others):
+                return
+            if architecture in self.others:
+                self._keep(self.others[architecture], beside=False)
+                return
+            yield architecture
+            scored = Scored(architecture, self._values(architecture), self._metrics)
+            self._keep(scored, beside=beside)
+
     def found(self) -> list[Scored]:
         """Return all that was scored, by other processes too."""
+        if self.journal is not None:
+            self.journal.wait()
         self._look_up()
         return list(self.known.values())
 
+    def _keep(self, scored: Scored, *, beside: bool) -> None:
+        if self.journal is None:
+            (self.others if beside else self.known)[scored.architecture] = scored
+        else:
+            self.journal.add(scored, beside=beside)
+            self._look_up()  # in the order of the file, which is the same for all processes
+
     def _look_up(self) -> None:
-        for scored in [] if self.journal is None else self.journal.read():
-            self.known.setdefault(scored.architecture, scored)
+        if self.journal is not None:
+            for scored in self.journal.read():
+                self.known.setdefault(scored.architecture, scored)
+            for scored in self.journal.read(beside=True):
+                self.others.setdefault(scored.architecture, scored)
 
     def _values(self, architecture: Architecture) -> dict[str, float]:
         values: dict[str, float] = {}

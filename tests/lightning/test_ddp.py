@@ -101,6 +101,29 @@ def sample(model):
     return oneshot.search(model, "random", seed=1)
 
 
+class Validated(Net):
+    def validation_step(self, batch, batch_idx):
+        x = self.head(self.norm(self.layer(batch[0]).relu()))
+        self.log("val_loss", nn.functional.cross_entropy(x, batch[1]))
+
+
+def ranked():
+    torch.manual_seed(RANK)
+    search = sample(Validated())
+    Trainer(
+        accelerator="cpu", devices=2, strategy="ddp_find_unused_parameters_true", max_epochs=1,
+        logger=False, enable_checkpointing=False, enable_progress_bar=False,
+        enable_model_summary=False, limit_val_batches=0,
+    ).fit(search, loader(0, shuffle=True))
+    ranking = search.rank(
+        "evolution", loader(5), metric="val_loss", mode="min", budget=2, population_size=2,
+        train_dataloader=loader(0), progress=False,
+    )
+    scores = [[str(e.architecture), e.score] for e in ranking]
+    torch.save({"scores": scores, "beside": str(ranking.baselines)}, OUT / f"ranked-{RANK}.pt")
+
+
+ranked()
 fit("random", sample)
 fit("random-accumulate", sample, accumulate_grad_batches=2)
 fit("darts-shards", darts(True), strategy="ddp")
@@ -175,6 +198,14 @@ def test_weights_are_equal_on_all_processes(name: str, results: Any) -> None:
     assert first["error"] is None
     assert first["steps"] == second["steps"] == (4 if "accumulate" in name else 8)
     assert same_parameters(first, second)
+
+
+def test_rankings_and_their_baselines_are_the_same_on_all_processes(results: Any) -> None:
+    first, second = results["ranked"]
+
+    assert len(first["scores"]) == 2
+    assert "best of 2 random" in first["beside"]
+    assert first == second
 
 
 @pytest.mark.parametrize("name", ["random", "random-accumulate"])

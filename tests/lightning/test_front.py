@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from oneshot_core import Architecture, ParetoFront
 from oneshot_core.errors import RankingError
-from oneshot_core.lightning import Scored, front
+from oneshot_core.lightning import Baseline, Baselines, Scored, front
 from oneshot_core.lightning.front import non_dominated
 
 
@@ -122,6 +122,16 @@ def test_the_hypervolume_of_what_is_to_be_small_is_counted_downwards() -> None:
     assert some().hypervolume({"acc": 0.0, "size": 12.0}) == pytest.approx(1.8 + 4 + 1.5)
     with pytest.raises(RankingError, match=r"about \['acc'\]"):
         some().hypervolume({"acc": 0.0})
+
+
+def test_baselines_are_printed_below_the_front_and_written_with_it(tmp_path: Path) -> None:
+    compared = Baselines([Baseline("found", {"acc": 0.9, "size": math.nan})], {})
+    found = ParetoFront(some().scored, some().objectives, baselines=compared)
+    assert str(found) == f"{some()}\n\n{compared}"
+    assert "found" in str(compared)
+    written = json.loads(found.to_json(tmp_path / "front.json").read_text())
+    assert written["baselines"] == compared.to_dict()
+    assert written["baselines"]["rows"][0]["values"] == {"acc": 0.9, "size": None}
 
 
 def test_csv_holds_the_front_or_everything(tmp_path: Path) -> None:

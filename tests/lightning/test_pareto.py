@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,9 @@ from torch import Tensor, nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, LayerChoice, Repeat
 from oneshot_core.errors import RankingError, UnknownComponentError
-from oneshot_core.lightning import Outcome
+from oneshot_core.lightning import Outcome, Scored
 from oneshot_core.lightning.front import non_dominated
+from oneshot_core.lightning.journal import Journal
 from oneshot_plugins.costs.counts import macs, parameters
 
 SMALL = {"val_acc": "max", "parameters": "min"}
@@ -71,7 +74,8 @@ def search(make_trainer: Any, make_loader: Any, val: Any) -> Any:
 
 
 def pareto(search: Any, val: Any, objectives: Any = SMALL, budget: int = 14, **options: Any) -> Any:
-    return search.pareto(objectives, val, budget=budget, progress=False, **options)
+    given = {"progress": False, "baselines": False, **options}
+    return search.pareto(objectives, val, budget=budget, **given)
 
 
 def test_a_small_space_is_scored_completely_and_its_front_is_the_true_one(
@@ -278,6 +282,141 @@ def test_a_journal_of_other_weights_or_quantities_is_refused(
     with pytest.raises(RankingError, match=r"about something else \(weights"):
         pareto(search, val, budget=2, journal=journal)
     assert journal.read_text() == before
+
+
+def test_every_line_of_a_journal_is_read_once(
+    search: Any, val: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So reading grows with what is scored, though the journal is looked at for each proposal."""
+    parsed: list[Any] = []
+
+    def counting(line: Any, loads: Any = json.loads) -> Any:
+        parsed.append(line)
+        return loads(line)
+
+    journal = tmp_path / "pareto.jsonl"
+    monkeypatch.setattr("oneshot_core.lightning.journal.json.loads", counting)
+    for budget in (7, 14):
+        parsed.clear()
+        pareto(search, val, budget=budget, journal=journal)
+        assert parsed == journal.read_bytes().splitlines()
+        assert len(parsed) == 1 + budget
+
+
+def test_what_has_no_end_yet_is_read_when_it_has_one(search: Any, tmp_path: Path) -> None:
+    """And a line that a kill has cut off is ended by whoever appends the next one."""
+    path = tmp_path / "pareto.jsonl"
+    one, two, three = (Architecture(a, search.space) for a in first(search.space, 3))
+    with closing(Journal(path, search, ["m"], 0)) as journal:
+        journal.add(Scored(one, {"m": 1.0}, {}))
+        line = path.read_bytes().splitlines(keepends=True)[1]
+        assert [s.architecture for s in journal.read()] == [one]
+        with path.open("ab") as other:
+            other.write(line[:-5])
+            assert journal.read() == []
+            other.write(line[-5:])
+        assert [s.architecture for s in journal.read()] == [one]
+        with path.open("ab") as other:
+            other.write(line[:-5])
+        journal.add(Scored(two, {"m": 2.0}, {}))
+        journal.add(Scored(three, {"m": 3.0}, {}))
+        assert [s.architecture for s in journal.read()] == [two, three]
+        assert journal.read() == []
+
+
+@pytest.mark.parametrize("header", ["", "{", '{"schema": "ones'])
+def test_a_journal_killed_at_its_first_line_is_begun_again(
+    header: str, search: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "pareto.jsonl"
+    path.write_text(header)
+    for _ in range(2):
+        with closing(Journal(path, search, ["m"], 0)) as journal:
+            assert journal.read() == []
+
+
+def test_a_journal_that_is_deleted_or_cut_while_it_is_used_is_an_error(
+    search: Any, tmp_path: Path
+) -> None:
+    path = tmp_path / "pareto.jsonl"
+    (architecture,) = first(search.space, 1)
+    scored = Scored(Architecture(architecture, search.space), {"m": 1.0}, {})
+    with closing(Journal(path, search, ["m"], 0)) as journal:
+        journal.add(scored)
+        journal.read()
+        kept = path.read_bytes()
+        path.write_bytes(kept[:-20])
+        for use in (journal.read, lambda: journal.add(scored)):
+            with pytest.raises(RankingError, match=r"bytes, and \d+ were read: it was cut"):
+                use()
+        path.unlink()
+        for use in (journal.read, lambda: journal.add(scored)):
+            with pytest.raises(RankingError, match="was deleted or replaced"):
+                use()
+        path.write_bytes(kept)
+        with pytest.raises(RankingError, match="was deleted or replaced"):
+            journal.read()
+
+
+def test_a_front_is_compared_with_random_architectures_and_the_largest(
+    search: Any, val: Any
+) -> None:
+    """They are scored as those of the search, outside of its budget, and change nothing of it."""
+    limits = {"parameters": (None, 300)}
+    without = pareto(search, val, constraints=limits, budget=9)
+    front = pareto(search, val, constraints=limits, budget=9, baselines=True)
+    ranking = search.rank("all", val, metric="val_acc", progress=False)
+    acc = {e.architecture: e.score for e in ranking}
+    sizes = {a: parameters(oneshot.freeze(search, a)) for a in acc}
+    found, mean, best, largest = front.baselines.rows
+    sample = front.baselines.sample
+
+    assert front.scored == without.scored
+    assert front.entries == without.entries
+    assert without.baselines is None
+    assert sample == {a: {"val_acc": acc[a], "parameters": sizes[a]} for a in sample}
+    assert len(sample) == 9
+    assert found.values == {"val_acc": front[0].values["val_acc"],
+                            "parameters": min(e.values["parameters"] for e in front)}  # fmt: skip
+    assert mean.values == pytest.approx(
+        {"val_acc": sum(acc[a] for a in sample) / 9, "parameters": sum(map(sizes.get, sample)) / 9}
+    )
+    inside = [a for a in sample if sizes[a] <= 300]
+    assert best.values == {"val_acc": max(acc[a] for a in inside),
+                           "parameters": min(sizes[a] for a in inside)}  # fmt: skip
+    assert sizes[largest.architecture] == max(sizes.values())
+    assert str(front).endswith(str(front.baselines))
+
+
+def test_baselines_are_in_the_journal_and_never_scored_twice(
+    search: Any, val: Any, tmp_path: Path
+) -> None:
+    """Also where a search stops in the midst of them, or proposes one of them later."""
+    objectives = {"val_acc": "max", "count": "min"}
+    options: dict[str, Any] = {"journal": tmp_path / "pareto.jsonl", "baselines": True}
+    with pytest.raises(Stopped):
+        pareto(search, val, objectives, 9, measures={"count": Counting(stop=11)}, **options)
+    count = Counting()
+    front = pareto(search, val, objectives, 9, measures={"count": count}, **options)
+    everything = {e.architecture for e in front.scored} | front.baselines.sample.keys()
+    everything.add(front.baselines.rows[-1].architecture)
+    assert count.calls == len(everything) - 11
+    assert len(front.scored) == 9
+
+    again = Counting()
+    same = pareto(search, val, objectives, 9, measures={"count": again}, **options)
+    assert again.calls == 0
+    assert same.scored == front.scored
+    assert same.baselines.to_dict() == front.baselines.to_dict()
+    whole = Counting()
+    assert (
+        len(pareto(search, val, objectives, 36, measures={"count": whole}, **options).scored) == 36
+    )
+    assert whole.calls == 36 - len(everything)
+
+
+def first(space: Any, n: int) -> list[Any]:
+    return list(itertools.islice(space.architectures(), n))
 
 
 def test_processes_share_a_storage_and_a_journal(search: Any, val: Any, tmp_path: Path) -> None:

@@ -6,16 +6,17 @@ parameters of a network are the union of those of its parts, shared ones once.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import cast
 
 from torch import nn
 
-from ..model_space import ModelSpace
-from ..space.mutable import MutableModule
-from ..space.spec import Choice
-from ..supernet import BaseSuperNetModule
-from .choices import ChoiceModule, listed, specs_of
+from .model_space import ModelSpace
+from .space.mutable import MutableModule
+from .space.spec import Choice, ParameterSpec
+from .supernet import BaseSuperNetModule
+
+ChoiceModule = MutableModule | BaseSuperNetModule
 
 MAX_ENUMERATED = 2000
 """Spaces are enumerated up to this size."""
@@ -129,3 +130,25 @@ def greedy(space: ModelSpace, count: Callable[[Mapping[str, Choice]], int]) -> d
         if least == before:
             break
     return best
+
+
+def specs_of(module: ChoiceModule, path: str) -> dict[str, ParameterSpec]:
+    """Return label -> spec of what is decided by a choice, mutated or not."""
+    if isinstance(module, MutableModule):
+        return {spec.label: spec for spec in module.specs_at(path)}
+    return module.search_space_spec()
+
+
+def listed(spec: ParameterSpec, limit: int = 64) -> Iterator[object]:
+    """Yield choices to try: all of them, or where those are many, each candidate once."""
+    if spec.interval is not None:
+        yield from dict.fromkeys((spec.interval.low, spec.default, spec.interval.high))
+    elif spec.size <= limit or spec.n_chosen == 1:
+        yield from spec.choices()
+    else:
+        default = spec.members(spec.default)
+        yield spec.default
+        for candidate in spec.candidates:
+            if candidate not in default:
+                kept = default[: (spec.n_chosen or 1) - 1]
+                yield spec.normalise((*kept, candidate))
