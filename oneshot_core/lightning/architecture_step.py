@@ -58,7 +58,7 @@ def architecture_step(
             parameter.grad = None
             continue
         gradient = trainer.strategy.reduce(gradient, reduce_op="mean")
-        parameter.grad = cast(Tensor, gradient).div_(scale)
+        parameter.grad = cast(Tensor, gradient) / scale  # not in place: sum() expands its gradient
     if scale == 1 or all(p.grad is None or p.grad.isfinite().all() for p in parameters):
         for optimizer in optimizers:
             optimizer.step()

@@ -8,9 +8,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+import oneshot_core as oneshot
+from oneshot_core import nn as onn
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import ParameterSpec
 from oneshot_plugins.strategies.enas import Controller, Enas
@@ -221,6 +224,19 @@ def test_the_controller_is_no_part_of_the_users_module(net: Any, loader: Any) ->
 def test_senseless_options_are_refused(options: Any, net: Any, loader: Any) -> None:
     with pytest.raises(StrategyError, match="n_samples"):
         Enas(net(), arch_dataloader=loader(), **options)
+
+
+def test_a_label_with_too_many_choices_is_refused_before_the_model_is_touched(loader: Any) -> None:
+    class Net(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = onn.Dropout(oneshot.uniform(0.0, 0.5, label="rate"))
+
+    model = Net()
+    before = model.dropout
+    with pytest.raises(StrategyError, match="'rate' has inf choices, too many for a controller"):
+        Enas(model, arch_dataloader=loader())
+    assert model.dropout is before
 
 
 def test_it_needs_data_of_its_own(net: Any) -> None:

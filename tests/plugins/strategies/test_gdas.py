@@ -5,11 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
+import oneshot_core as oneshot
+from oneshot_core import nn as onn
 from oneshot_core.decision import DecisionTable
+from oneshot_core.errors import StrategyError
 from oneshot_core.space import ParameterSpec
+from oneshot_plugins.strategies.darts import Darts
 from oneshot_plugins.strategies.gdas import Gdas, GdasDecision
 
 
@@ -85,3 +90,19 @@ def test_unsampled_batch_norm_is_left_alone(net: Any, loader: Any, fit: Any) -> 
         for key in ("a", "b"):
             norm = getattr(search.model, name).candidates[key][1]
             assert norm.num_batches_tracked == (key == candidate)
+
+
+@pytest.mark.parametrize("strategy", [Gdas, Darts])
+def test_scores_for_an_interval_are_refused_before_the_model_is_touched(
+    strategy: Any, loader: Any
+) -> None:
+    class Rate(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = onn.Dropout(oneshot.uniform(0.0, 0.5, label="rate"))
+
+    model = Rate()
+    before = model.dropout
+    with pytest.raises(StrategyError, match=r"cannot choose a number from 0.0 to 0.5 for 'rate'"):
+        strategy(model, arch_dataloader=loader())
+    assert model.dropout is before
