@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 from .._registry import Registry, default_registry
 from ..errors import ConformanceError, UnknownComponentError
@@ -13,6 +13,7 @@ from .case import Sample, Subject
 from .plan import declarations, merged
 
 Outcome = Literal["learned", "ranked", "refused", "failed"]
+"""From best to worst: of several samples the worst is told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +54,7 @@ def capabilities(
         UnknownComponentError: there is no such strategy, or nothing has one of the names.
     """
     registry = default_registry() if registry is None else registry
-    record = registry.get("strategy", strategy)
-    subject = _subject(registry, record.id)
+    registry.get("strategy", strategy)
     everything = choices_of(registry)
     for pattern in choices:
         if not any(fnmatchcase(name, pattern) for name in everything):
@@ -64,7 +64,7 @@ def capabilities(
                 "  fix: correct the name, or leave it out to try all"
             )
     return {
-        name: tried(subject, samples)
+        name: capability(strategy, samples, registry)
         for name, samples in everything.items()
         if not choices or any(fnmatchcase(name, pattern) for pattern in choices)
     }
@@ -85,17 +85,23 @@ def choices_of(registry: Registry) -> dict[str, list[Sample]]:
                 continue
             handles = record.component.handles
             own = [sample for handled in handles for sample in choices.samples(handled)]
-            for sample in [*own, *_subject(registry, record.id).samples(*handles)]:
+            for sample in [*own, *subject_of(registry, record.id).samples(*handles)]:
                 found.setdefault(_name(sample), []).append(sample)
     for sample in choices.together():
         found.setdefault(sample.name, []).append(sample)
     return found
 
 
-def tried(subject: Subject, samples: Sequence[Sample]) -> Capability:
-    """Return the worst that the strategy ``subject`` does with one of some samples."""
-    ranks: Mapping[Outcome, int] = {"learned": 0, "ranked": 1, "refused": 2, "failed": 3}
-    return max((_tried(subject, each) for each in samples), key=lambda each: ranks[each.outcome])
+def capability(strategy: str, samples: Sequence[Sample], registry: Registry) -> Capability:
+    """Return the worst that a strategy does with one of some samples.
+
+    Args:
+        strategy: its name.
+        samples: of one choice, at least one.
+        registry: where the strategy and supernet modules are looked up.
+    """
+    subject, ordered = subject_of(registry, f"strategy:{strategy}"), get_args(Outcome)
+    return max((_tried(subject, s) for s in samples), key=lambda c: ordered.index(c.outcome))
 
 
 def _tried(subject: Subject, sample: Sample) -> Capability:
@@ -117,15 +123,18 @@ def _tried(subject: Subject, sample: Sample) -> Capability:
     return Capability("learned" if found.learns else "ranked")
 
 
-def _subject(registry: Registry, name: str) -> Subject:
+def subject_of(registry: Registry, name: str) -> Subject:
+    """Return a component with what plugins declare to try it with.
+
+    Args:
+        registry: where it is looked up.
+        name: ``"kind:name"``.
+    """
     record = registry.get(name)
     return Subject(record, registry, merged(declarations(registry), {record.provider}))
 
 
 def _name(sample: Sample) -> str:
-    from ..nn import MutableLayer
-
-    made = sample.make()
-    name = type(made).__name__
-    kind = f"nn.{name}" if isinstance(made, MutableLayer) else name
+    made = type(sample.make())
+    kind = f"nn.{made.__name__}" if made.__module__ == "oneshot_core.nn" else made.__name__
     return f"{kind}, {sample.name}" if sample.name else kind

@@ -178,6 +178,8 @@ class Enas(BaseOneShotLightningModule):
 
     Source: Pham et al., "Efficient Neural Architecture Search via Parameter Sharing",
     arXiv:1802.03268, section 2.2; Williams' REINFORCE for the gradient.
+
+    Exact: probabilities of paths; the gradient is an estimate of that of the expected reward.
     """
 
     def __init__(

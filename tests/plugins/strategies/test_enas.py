@@ -42,6 +42,7 @@ def everything() -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.verifies("probabilities of all paths, summed", "enas")
 def test_probabilities_of_all_paths_sum_to_one() -> None:
     p = [float(controller().log_probability(path).detach().exp()) for path in everything()]
     assert sum(p) == pytest.approx(1.0)
@@ -73,6 +74,7 @@ def test_later_choices_know_the_earlier_ones() -> None:
     assert len({round(float(value.detach()), 6) for value in given.values()}) == 3
 
 
+@pytest.mark.verifies("the policy gradient: that of the enumerated expected reward", "enas")
 def test_the_policy_gradient_is_that_of_the_expected_reward() -> None:
     """REINFORCE: Σ π(a) (R(a) - b) ∇ log π(a) = ∇ Σ π(a) R(a), whatever the baseline b."""
     policy = controller()
@@ -99,6 +101,7 @@ class PlainEnas(Enas):
         return torch.optim.SGD(self.decisions.parameters(), lr=1.0)
 
 
+@pytest.mark.verifies("a step, written out", "enas")
 def test_a_step_follows_the_reward_of_the_path_that_was_drawn(
     net: Any, loader: Any, fit: Any
 ) -> None:

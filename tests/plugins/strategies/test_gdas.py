@@ -18,6 +18,7 @@ from oneshot_plugins.strategies.darts import Darts
 from oneshot_plugins.strategies.gdas import Gdas, GdasDecision
 
 
+@pytest.mark.verifies("weights of exactly 1", "gdas")
 @pytest.mark.parametrize("n_chosen", [1, 2, None])
 def test_weights_are_exactly_one_at_every_temperature(n_chosen: int | None) -> None:
     table = DecisionTable(GdasDecision)
@@ -39,6 +40,7 @@ class PlainGdas(Gdas):
         return torch.optim.SGD(self.decisions.parameters(), lr=1.0)
 
 
+@pytest.mark.verifies("the estimator of section 3.2, written out", "gdas")
 def test_a_step_follows_the_estimator_of_the_paper(net: Any, loader: Any, fit: Any) -> None:
     """Section 3.2: with o the output of the path, dL/dα = <dL/dy, o> · dh̃/dα at its index."""
     search = PlainGdas(net(), arch_dataloader=loader(2, n=8), temperature=2.0, seed=1)
@@ -68,6 +70,7 @@ def test_a_step_follows_the_estimator_of_the_paper(net: Any, loader: Any, fit: A
         assert not torch.equal(alpha, torch.zeros_like(alpha))
 
 
+@pytest.mark.verifies("calls of candidates: one path", "gdas")
 def test_only_the_drawn_path_runs_in_either_step(net: Any, loader: Any, fit: Any) -> None:
     search = Gdas(net(), arch_dataloader=loader(2), seed=0)
     ran: list[str] = []

@@ -142,6 +142,9 @@ def test_a_strong_penalty_chooses_the_cheapest(net: Any, loader: Any, fit: Any) 
     assert search.export() == {"first": "skip", "second": "skip"}
 
 
+@pytest.mark.verifies(
+    "the loss of section 3 and its gradient, written out and by finite differences", "fbnet"
+)
 def test_the_loss_of_fbnet_is_the_papers(net: Any, loader: Any) -> None:
     """CE · α · log(LAT)^β with LAT = Σ m · LAT(b), m the current draw; and its gradient."""
     search = Fbnet(net(), cost=TABLE, arch_dataloader=loader(), temperature=0.8, seed=0)
