@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 import oneshot_core as oneshot
 from oneshot_core.testing import Sample
-from oneshot_core.testing.capabilities import capability, choices_of
+from oneshot_core.testing.capabilities import capability, choices_of, subject_of
 
 from .claims import Claim, claims, linked, paragraph
 from .cost_matrix import table_of, with_cost, with_factor, with_penalty
@@ -29,6 +29,9 @@ PAGE: Final = DOCS / "strategies.md"
 DATA: Final = DOCS / "strategies.json"
 OURS: Final = "oneshot-core"
 """The page is about what this distribution brings, whatever else is installed."""
+
+SPACES: Final = ("nas-bench-201",)
+"""Whole spaces that are small enough to be tried with every strategy."""
 
 Found: TypeAlias = dict[str, dict[str, str]]
 """Row -> column -> a word, or ``"refused: why"``."""
@@ -52,7 +55,10 @@ def strategies() -> list[str]:
 def choices() -> dict[str, list[Sample]]:
     """Return name -> samples of what our strategies are tried with."""
     with oneshot.registry.only(OURS):
-        return choices_of(oneshot.registry)
+        spaces = {
+            f"space {n}": subject_of(oneshot.registry, f"space:{n}").samples() for n in SPACES
+        }
+        return choices_of(oneshot.registry) | spaces
 
 
 def costs() -> list[str]:
@@ -150,11 +156,19 @@ def _matrix(corner: str, found: Found, *, code: bool = False) -> str:
         f"| {' | '.join([corner, *map(_heading, columns)])} |",
         "|---" * (len(columns) + 1) + "|",
     ]
-    for row, cells in found.items():
+    for row, cells in _folded(found).items():
         words = [_word(cells[column], notes) for column in columns]
         lines.append(f"| {' | '.join([f'`{row}`' if code else row, *words])} |")
     lines += ["", *(f"{number}. {why}" for why, number in notes.items())]
     return "\n".join(lines) + "\n"
+
+
+def _folded(found: Found) -> Found:
+    """Return ``found`` with one row for layers in which nothing differs."""
+    rows: dict[str, list[str]] = {}
+    for row, cells in found.items():
+        rows.setdefault(repr(cells) if row.startswith("nn.") else row, []).append(row)
+    return {", ".join(names): found[names[0]] for names in rows.values()}
 
 
 def _heading(column: str) -> str:

@@ -60,7 +60,7 @@ def capabilities(
         if not any(fnmatchcase(name, pattern) for name in everything):
             raise UnknownComponentError(
                 f"nothing to choose is named {pattern!r}.\n"
-                f"  expected: some of {', '.join(everything)}\n"
+                f"  expected: some of {'; '.join(everything)}\n"
                 "  fix: correct the name, or leave it out to try all"
             )
     return {
