@@ -219,7 +219,7 @@ class DecisionTable(nn.Module):
 
     Raises:
         LabelError: from :meth:`decide`, when one label is given two meanings.
-        StrategyError: from :meth:`decide`, when an interval is to be superposed.
+        StrategyError: from :meth:`decide`, when candidates of an interval are to be weighted.
     """
 
     def __init__(self, make: Callable[[ParameterSpec], Decision]) -> None:
@@ -240,11 +240,13 @@ class DecisionTable(nn.Module):
 
         Raises:
             LabelError: the label is known and decides between other candidates.
-            StrategyError: the spec is an interval, and decisions of this kind superpose.
+            StrategyError: the spec is an interval, and decisions of this kind superpose candidates
+                or learn something for each.
         """
         if spec.label not in self._index:
             decision = self._make(spec)
-            if spec.interval is not None and decision.superposes:
+            listed = decision.superposes or next(decision.parameters(), None) is not None
+            if spec.interval is not None and listed:
                 raise StrategyError(
                     f"{type(decision).__name__} cannot choose {spec.offer} for {spec.label!r} at "
                     f"{path!r}: it weights candidates.\n"

@@ -9,7 +9,7 @@ import ast
 import inspect
 from pathlib import Path
 
-from oneshot_core.testing import Check, all_checks
+from oneshot_core.testing import Check, all_checks, attempt
 
 PAGE = Path(__file__).with_name("conformance.md")
 
@@ -128,9 +128,9 @@ def _entry(check: Check) -> str:
 
 def fixes(check: Check) -> list[str]:
     """Return what the messages of a check advise, as written in its source and its helpers."""
-    module = inspect.getmodule(check.function)
     functions = {
         node.name: node
+        for module in (attempt, inspect.getmodule(check.function))
         for node in ast.parse(inspect.getsource(module)).body  # type: ignore[arg-type]
         if isinstance(node, ast.FunctionDef)
     }

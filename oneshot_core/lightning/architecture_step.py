@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signature
 from torch import Tensor
@@ -57,8 +58,10 @@ def architecture_step(
         if gradient is None:
             parameter.grad = None
             continue
-        gradient = trainer.strategy.reduce(gradient, reduce_op="mean")
-        parameter.grad = cast(Tensor, gradient).div_(scale)
+        # Memory of its own: that of a sum is one number expanded, and may be several parameters'.
+        own = gradient.clone(memory_format=torch.contiguous_format)
+        own = cast(Tensor, trainer.strategy.reduce(own, reduce_op="mean"))
+        parameter.grad = own.div_(scale)
     if scale == 1 or all(p.grad is None or p.grad.isfinite().all() for p in parameters):
         for optimizer in optimizers:
             optimizer.step()

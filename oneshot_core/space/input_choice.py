@@ -107,19 +107,16 @@ def reduce_inputs(
     reduction: Reduction,
     dim: int,
 ) -> Tensor | list[Tensor]:
-    """Reduce chosen inputs, each counted as often as its weight says (None counts as 1).
+    """Reduce chosen inputs, each times its weight (None counts as 1).
 
     ``"mean"`` divides by the total weight, so that equal weights give the plain mean.
-    ``"concat"`` and ``"none"`` ignore weights: they have none to apply.
     """
+    weighted = [value if w is None else w * value for value, w in zip(values, weights, strict=True)]
     if reduction == "none":
-        return list(values)
+        return weighted
     if reduction == "concat":
-        return torch.cat(list(values), dim)
-    total = reduce(
-        operator.add,
-        [value if w is None else w * value for value, w in zip(values, weights, strict=True)],
-    )
+        return torch.cat(weighted, dim)
+    total = reduce(operator.add, weighted)
     if reduction == "sum":
         return total
     return total / reduce(operator.add, [1 if w is None else w for w in weights])

@@ -13,11 +13,23 @@ from __future__ import annotations
 
 from .._registry import Registry, default_registry
 from ..hookspecs import Conformance
+from .capabilities import Capability, capabilities
 from .case import Case, Check, Sample
 from .plan import plan
 from .report import Report, Result
 
-__all__ = ["Case", "Check", "Report", "Result", "Sample", "all_checks", "cases", "check"]
+__all__ = [
+    "Capability",
+    "Case",
+    "Check",
+    "Report",
+    "Result",
+    "Sample",
+    "all_checks",
+    "capabilities",
+    "cases",
+    "check",
+]
 
 
 def check(

@@ -30,10 +30,12 @@ class Sample:
         make: builds it: a choice for a supernet, a module for a mutation hook, a model space
             for a space. Each call builds an equal one, whatever was done to those before.
         inputs: builds what it is called with.
+        name: what is special about it, for tables; samples of one name are told as one.
     """
 
     make: Callable[[], Any]
     inputs: Callable[[], tuple[Any, ...]]
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from ..space import InputChoice, LayerChoice, Repeat
+from .. import nn as onn
+from ..space import InputChoice, LayerChoice, Repeat, choice, constrain, uniform
 from .case import Sample
 
 WIDTH = 4
@@ -18,6 +19,35 @@ def samples(handled: str) -> list[Sample]:
         "oneshot_core.space:InputChoice": input_choices,
         "oneshot_core.space:Repeat": repeats,
     }.get(handled, list)()
+
+
+def together() -> list[Sample]:
+    """Return modules in which choices have to do with each other, or are no list of values."""
+
+    def inputs() -> tuple[Tensor]:
+        return (batch(),)
+
+    def shared() -> nn.Module:
+        twice = [
+            LayerChoice({"linear": linear(seed), "tanh": nn.Tanh()}, label="twice")
+            for seed in (0, 1)
+        ]
+        return nn.Sequential(*twice)
+
+    def constrained() -> nn.Module:
+        first, second = (choice([1, 2, 3], label=label) for label in ("first", "second"))
+        body = nn.Sequential(Repeat(linear, first), Repeat(linear, second))
+        constrain(body, second > first)
+        return body
+
+    def interval() -> nn.Module:
+        return nn.Sequential(linear(0), onn.Dropout(uniform(0.0, 0.5, label="rate")))
+
+    return [
+        Sample(shared, inputs, "a label in two places"),
+        Sample(constrained, inputs, "a constraint between choices"),
+        Sample(interval, inputs, "a number of an interval"),
+    ]
 
 
 def batch() -> Tensor:
@@ -46,7 +76,7 @@ def layer_choices() -> list[Sample]:
         inner = LayerChoice([linear(2), nn.Identity(), linear(3)], label="inner")
         return LayerChoice({"plain": linear(4), "deep": nn.Sequential(inner)}, label="outer")
 
-    return [Sample(flat, inputs), Sample(nested, inputs)]
+    return [Sample(flat, inputs), Sample(nested, inputs, "nested")]
 
 
 def input_choices() -> list[Sample]:
@@ -54,10 +84,12 @@ def input_choices() -> list[Sample]:
         return ([batch(), batch() + 1, 3 * batch()],)
 
     return [
-        Sample(lambda: InputChoice(3, label="one"), inputs),
-        Sample(lambda: InputChoice(3, 2, reduction="mean", label="two"), inputs),
-        Sample(lambda: InputChoice(3, None, label="some"), inputs),
-        Sample(lambda: InputChoice(3, 2, reduction="concat", label="joined"), inputs),
+        Sample(lambda: InputChoice(3, label="one"), inputs, "one"),
+        Sample(lambda: InputChoice(3, 2, reduction="mean", label="two"), inputs, "two of three"),
+        Sample(lambda: InputChoice(3, None, label="some"), inputs, "any subset"),
+        Sample(
+            lambda: InputChoice(3, 2, reduction="concat", label="joined"), inputs, "concatenated"
+        ),
     ]
 
 

@@ -124,6 +124,9 @@ class Darts(Differentiable):
     Source: Liu et al., "DARTS", arXiv:1806.09055, algorithm 1; constants from its section 3.
     Chu et al., "DARTS-", arXiv:2009.01027, section 3.3, for ``auxiliary_skip``; Chen and Hsieh,
     arXiv:2002.05283, section 3.2.1, for ``perturbation``.
+
+    Exact: both orders; the second through one step of SGD, Adam or AdamW with their state, without
+    clipping and accumulation.
     """
 
     def __init__(

@@ -114,6 +114,8 @@ class DrNas(Differentiable):
 
     Source: Chen et al., "DrNAS", arXiv:2006.10355, section 2.2; without the progressive
     learning of its section 2.4.
+
+    Exact: pathwise gradients of the draws, and the distance from the uniform distribution.
     """
 
     def __init__(

@@ -178,6 +178,8 @@ class Enas(BaseOneShotLightningModule):
 
     Source: Pham et al., "Efficient Neural Architecture Search via Parameter Sharing",
     arXiv:1802.03268, section 2.2; Williams' REINFORCE for the gradient.
+
+    Exact: probabilities of paths; the gradient is an estimate of that of the expected reward.
     """
 
     def __init__(
@@ -224,17 +226,16 @@ class Enas(BaseOneShotLightningModule):
         self.baseline: float | None = None
 
     def make_decision(self, spec: ParameterSpec) -> Decision:
+        if spec.size > MAX_LISTED:
+            raise StrategyError(
+                f"{spec.label!r} has {spec.size} choices, too many for a controller.\n"
+                f"  expected: at most {MAX_LISTED} for each label\n  fix: use another strategy"
+            )
         return ControlledDecision(spec, self.preferences)
 
     def mutate(self) -> None:
         super().mutate()
         specs = tuple(s for s in self.search_space_spec().values() if s.size > 1)
-        large = [spec.label for spec in specs if spec.size > MAX_LISTED]
-        if large:
-            raise StrategyError(
-                f"{large} have too many choices for a controller.\n"
-                f"  expected: at most {MAX_LISTED} each\n  fix: use another strategy"
-            )
         if specs and (self.controller is None or self.controller.specs != specs):
             controller = Controller(specs, seed=self.seed, **self.controller_options)
             # Beside the decisions: architecture parameters, wherever those are meant.

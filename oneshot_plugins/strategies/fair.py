@@ -40,6 +40,9 @@ class FairSampling(PathSampling):
 
     Source: Chu et al., "FairNAS", arXiv:1907.01845, algorithm 1 and definition 2 (strict
     fairness).
+
+    Exact: each candidate of the largest label is trained once in every step. Labels with fewer, and
+    choices nested in candidates, are fair in the mean only.
     """
 
     def __init__(

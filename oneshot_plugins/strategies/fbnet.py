@@ -43,6 +43,8 @@ class Fbnet(GumbelDarts):
 
     Source: Wu et al., "FBNet", arXiv:1812.03443: the loss of section 3 (constants 0.2 and 0.6),
     the latency of section 3.2 and the sampling of section 3.3.
+
+    Exact: the loss with the cost of the current draw, and its gradient.
     """
 
     def __init__(

@@ -53,6 +53,9 @@ class Gdas(Differentiable):
         StrategyError: there is no ``arch_dataloader``, or an option is out of range.
 
     Source: Dong and Yang, arXiv:1910.04465, section 3.2; temperatures of its section 4.
+
+    Exact: weights of 1, and the gradient of the relaxed draw at the drawn index; those at other
+    indices are left out, as in the paper.
     """
 
     def __init__(

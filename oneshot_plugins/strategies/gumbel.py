@@ -113,6 +113,8 @@ class GumbelDarts(Differentiable):
         StrategyError: there is no ``arch_dataloader``, or an option is out of range.
 
     Source: Jang et al., arXiv:1611.01144, with the alternating steps of "DARTS".
+
+    Exact: the gradient through the relaxed draw, at the scheduled temperature.
     """
 
     def __init__(
@@ -148,6 +150,9 @@ class Snas(GumbelDarts):
 
     Source: Xie et al., "SNAS", arXiv:1812.09926, section 2.2: the concrete distribution, and
     one objective for weights and architecture.
+
+    Exact: the gradient through the draw of the training batch. Weights and architecture are stepped
+    one after the other, in the paper at once.
     """
 
     needs_arch_dataloader = False

@@ -152,6 +152,8 @@ class Proxyless(Differentiable):
         StrategyError: there is no ``arch_dataloader``, or an option is out of range.
 
     Source: Cai et al., "ProxylessNAS", arXiv:1812.00332, section 3.2.
+
+    Exact: the gradient over the pair that is compared; all other probabilities stay.
     """
 
     def __init__(

@@ -45,6 +45,8 @@ class Sandwich(PathSampling):
     Source: Yu and Huang, "Universally Slimmable Networks", arXiv:1903.05134, section 3.2 (the
     sandwich rule) and 3.3 (in-place distillation); Yu et al., "BigNAS", arXiv:2003.11142,
     section 3.1.
+
+    Exact: the gradient of the sum of all losses, with soft labels of the same forward pass.
     """
 
     def __init__(

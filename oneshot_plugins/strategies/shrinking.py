@@ -50,6 +50,8 @@ class ProgressiveShrinking(PathSampling):
 
     Source: Cai et al., "Once-for-All", arXiv:1908.09791, section 3.3; without its distillation
     from a network that was trained before.
+
+    Exact: the largest choices are opened first, and what is closed is not trained.
     """
 
     def __init__(

@@ -64,6 +64,9 @@ class UniformSampling(BaseOneShotLightningModule):
 
     Source: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform
     Sampling", arXiv:1904.00420, section 3.2.
+
+    Exact: every choice of a label is equally probable, or by its prior; with constraints, every
+    architecture that keeps them.
     """
 
     def __init__(

@@ -54,10 +54,10 @@ def cells() -> list[Sample]:
         return oneshot.Cell(ops, 2, 1, 1, label="nested")
 
     return [
-        Sample(_same_each_time(distinct), two),
-        Sample(_same_each_time(free), two),
-        Sample(_same_each_time(loose), two),
-        Sample(_same_each_time(nested), lambda: two()[:1]),
+        Sample(_same_each_time(distinct), two, "distinct inputs"),
+        Sample(_same_each_time(free), two, "free inputs"),
+        Sample(_same_each_time(loose), two, "loose ends"),
+        Sample(_same_each_time(nested), lambda: two()[:1], "choices in operations"),
     ]
 
 

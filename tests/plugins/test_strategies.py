@@ -64,6 +64,7 @@ def fit(search: oneshot.BaseOneShotLightningModule, epochs: int = 1) -> pl.Train
     return trainer
 
 
+@pytest.mark.verifies("frequencies of draws", "random")
 @pytest.mark.parametrize("n_chosen", [1, 2, None])
 def test_uniform_sampling_takes_every_choice_equally_often(n_chosen: int | None) -> None:
     table = DecisionTable(UniformDecision)
@@ -103,6 +104,7 @@ def test_the_path_of_a_batch_depends_on_seed_epoch_and_index_alone() -> None:
     assert len({tuple(p.items()) for p in paths[0]}) > 1
 
 
+@pytest.mark.verifies("frequencies under a constraint", "random")
 def test_draws_that_keep_a_constraint_are_equally_probable() -> None:
     """However few there are, and what decides nothing is drawn too."""
     model = Model()
@@ -132,6 +134,7 @@ def test_uniform_sampling_has_no_opinion_before_a_ranking() -> None:
     assert search.top_k(2) == [entry.architecture for entry in ranking][:2]
 
 
+@pytest.mark.verifies("equation 2", "darts")
 def test_softmax_weights_are_those_of_the_paper() -> None:
     decision = SoftmaxDecision(ParameterSpec("x", ("a", "b", "c")), seed=0)
     with torch.no_grad():
@@ -171,6 +174,7 @@ def test_a_choice_of_one_candidate_is_computed_as_it_is() -> None:
     assert [(a.candidate, a.weight) for a in decision.mixture()] == [("a", None)]
 
 
+@pytest.mark.verifies("algorithm 1: both steps of a batch, written out", "darts")
 def test_one_darts_batch_equals_both_steps_written_out() -> None:
     """Algorithm 1 with xi = 0: Adam on alpha with the other batch, then SGD on the weights."""
     torch.manual_seed(0)

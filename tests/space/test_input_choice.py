@@ -99,12 +99,18 @@ def test_the_mean_divides_by_the_total_weight(inputs: list[Tensor]) -> None:
     torch.testing.assert_close(reduce_inputs(inputs[:3], weights, "mean", 1), total / 3)
 
 
-@pytest.mark.parametrize("reduction", ["concat", "none"])
-def test_where_inputs_stay_apart_weights_have_nothing_to_act_on(
-    reduction: Any, inputs: list[Tensor]
-) -> None:
-    weighted = reduce_inputs(inputs, [torch.tensor(2.0)] * 4, reduction, 1)
-    torch.testing.assert_close(weighted, reduce_inputs(inputs, [None] * 4, reduction, 1))
+def test_where_inputs_stay_apart_each_has_its_weight(inputs: list[Tensor]) -> None:
+    """A path that is learned from has weights of 1 whose gradient would else be lost."""
+    weights = torch.tensor([1.0, 2.0, 0.5, 3.0], requires_grad=True)
+    apart = reduce_inputs(inputs, [*weights[:3], None], "none", 1)
+    wanted = [inputs[0], 2 * inputs[1], 0.5 * inputs[2], inputs[3]]
+    torch.testing.assert_close(apart, wanted)
+    joined = reduce_inputs(inputs, [*weights[:3], None], "concat", 1)
+    assert isinstance(joined, Tensor)
+    torch.testing.assert_close(joined, torch.cat(wanted, 1))
+    (gradient,) = torch.autograd.grad(joined.sum(), [weights])
+    slopes = [*(x.sum() for x in inputs[:3]), torch.tensor(0.0)]  # of None there is none
+    torch.testing.assert_close(gradient, torch.stack(slopes))
 
 
 def test_a_prior_is_for_one_input_out_of_several() -> None:

@@ -42,6 +42,7 @@ def test_concentrations_are_elu_plus_one_without_losing_digits() -> None:
     assert (decision.concentrations() > 0).all()
 
 
+@pytest.mark.verifies("expectations of draws and of their gradients", "drnas")
 def test_draws_and_their_gradients_have_the_expectations_of_the_distribution() -> None:
     """Section 2.2: E[θ] = β / Σβ, and pathwise gradients average to that of the expectation."""
     _, decision = table_of()
@@ -83,6 +84,7 @@ def test_a_draw_stays_until_the_next_and_ignores_the_global_generator(
         assert float(found[0].detach().sum()) == pytest.approx(n_chosen)
 
 
+@pytest.mark.verifies("the divergence", "drnas")
 def test_the_divergence_is_that_from_the_uniform_distribution() -> None:
     """KL(Dir(β) ‖ Dir(1)) from its definition, by integrating over draws."""
     table, decision = table_of()
@@ -106,6 +108,7 @@ class PlainDrNas(DrNas):
         return torch.optim.SGD(self.decisions.parameters(), lr=1.0)
 
 
+@pytest.mark.verifies("a step, written out", "drnas")
 def test_a_step_follows_the_draw_of_its_batch_and_the_distance(
     net: Any, loader: Any, fit: Any
 ) -> None:

@@ -8,9 +8,12 @@ from collections import Counter
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 
+import oneshot_core as oneshot
+from oneshot_core import nn as onn
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import ParameterSpec
 from oneshot_plugins.strategies.enas import Controller, Enas
@@ -39,6 +42,7 @@ def everything() -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.verifies("probabilities of all paths, summed", "enas")
 def test_probabilities_of_all_paths_sum_to_one() -> None:
     p = [float(controller().log_probability(path).detach().exp()) for path in everything()]
     assert sum(p) == pytest.approx(1.0)
@@ -70,6 +74,7 @@ def test_later_choices_know_the_earlier_ones() -> None:
     assert len({round(float(value.detach()), 6) for value in given.values()}) == 3
 
 
+@pytest.mark.verifies("the policy gradient: that of the enumerated expected reward", "enas")
 def test_the_policy_gradient_is_that_of_the_expected_reward() -> None:
     """REINFORCE: Σ π(a) (R(a) - b) ∇ log π(a) = ∇ Σ π(a) R(a), whatever the baseline b."""
     policy = controller()
@@ -96,6 +101,7 @@ class PlainEnas(Enas):
         return torch.optim.SGD(self.decisions.parameters(), lr=1.0)
 
 
+@pytest.mark.verifies("a step, written out", "enas")
 def test_a_step_follows_the_reward_of_the_path_that_was_drawn(
     net: Any, loader: Any, fit: Any
 ) -> None:
@@ -221,6 +227,19 @@ def test_the_controller_is_no_part_of_the_users_module(net: Any, loader: Any) ->
 def test_senseless_options_are_refused(options: Any, net: Any, loader: Any) -> None:
     with pytest.raises(StrategyError, match="n_samples"):
         Enas(net(), arch_dataloader=loader(), **options)
+
+
+def test_a_label_with_too_many_choices_is_refused_before_the_model_is_touched(loader: Any) -> None:
+    class Net(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = onn.Dropout(oneshot.uniform(0.0, 0.5, label="rate"))
+
+    model = Net()
+    before = model.dropout
+    with pytest.raises(StrategyError, match="'rate' has inf choices, too many for a controller"):
+        Enas(model, arch_dataloader=loader())
+    assert model.dropout is before
 
 
 def test_it_needs_data_of_its_own(net: Any) -> None:

@@ -5,14 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch import nn
 
+import oneshot_core as oneshot
+from oneshot_core import nn as onn
 from oneshot_core.decision import DecisionTable
+from oneshot_core.errors import StrategyError
 from oneshot_core.space import ParameterSpec
+from oneshot_plugins.strategies.darts import Darts
 from oneshot_plugins.strategies.gdas import Gdas, GdasDecision
 
 
+@pytest.mark.verifies("weights of exactly 1", "gdas")
 @pytest.mark.parametrize("n_chosen", [1, 2, None])
 def test_weights_are_exactly_one_at_every_temperature(n_chosen: int | None) -> None:
     table = DecisionTable(GdasDecision)
@@ -34,6 +40,7 @@ class PlainGdas(Gdas):
         return torch.optim.SGD(self.decisions.parameters(), lr=1.0)
 
 
+@pytest.mark.verifies("the estimator of section 3.2, written out", "gdas")
 def test_a_step_follows_the_estimator_of_the_paper(net: Any, loader: Any, fit: Any) -> None:
     """Section 3.2: with o the output of the path, dL/dα = <dL/dy, o> · dh̃/dα at its index."""
     search = PlainGdas(net(), arch_dataloader=loader(2, n=8), temperature=2.0, seed=1)
@@ -63,6 +70,7 @@ def test_a_step_follows_the_estimator_of_the_paper(net: Any, loader: Any, fit: A
         assert not torch.equal(alpha, torch.zeros_like(alpha))
 
 
+@pytest.mark.verifies("calls of candidates: one path", "gdas")
 def test_only_the_drawn_path_runs_in_either_step(net: Any, loader: Any, fit: Any) -> None:
     search = Gdas(net(), arch_dataloader=loader(2), seed=0)
     ran: list[str] = []
@@ -85,3 +93,19 @@ def test_unsampled_batch_norm_is_left_alone(net: Any, loader: Any, fit: Any) -> 
         for key in ("a", "b"):
             norm = getattr(search.model, name).candidates[key][1]
             assert norm.num_batches_tracked == (key == candidate)
+
+
+@pytest.mark.parametrize("strategy", [Gdas, Darts])
+def test_scores_for_an_interval_are_refused_before_the_model_is_touched(
+    strategy: Any, loader: Any
+) -> None:
+    class Rate(pl.LightningModule):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout = onn.Dropout(oneshot.uniform(0.0, 0.5, label="rate"))
+
+    model = Rate()
+    before = model.dropout
+    with pytest.raises(StrategyError, match=r"cannot choose a number from 0.0 to 0.5 for 'rate'"):
+        strategy(model, arch_dataloader=loader())
+    assert model.dropout is before

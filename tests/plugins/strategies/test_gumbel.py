@@ -34,6 +34,7 @@ def weights(decision: GumbelDecision) -> Tensor:
     return torch.stack([w for w in found if w is not None])
 
 
+@pytest.mark.verifies("equation 2", "gumbel", "snas")
 def test_the_weights_are_the_relaxed_draw_of_equation_2() -> None:
     decision = decided(alpha=[0.3, -1.0, 2.0])
     decision.temperature = 0.7
@@ -43,6 +44,7 @@ def test_the_weights_are_the_relaxed_draw_of_equation_2() -> None:
     assert torch.allclose(weights(decision), logits.exp() / logits.exp().sum())
 
 
+@pytest.mark.verifies("frequencies of hard draws", "gumbel", "snas")
 @pytest.mark.parametrize("alpha", [[0.0, 0.0, 0.0], [1.0, -0.5, 0.3]])
 def test_hard_draws_have_the_learned_probabilities(alpha: list[float]) -> None:
     """Equation 1: the arg max of noisy scores is a draw from their softmax."""
@@ -122,6 +124,7 @@ def loss_by_hand(search: oneshot.BaseOneShotLightningModule, batch: Any) -> Tens
     return nn.functional.cross_entropy(model.head(x), batch[1])
 
 
+@pytest.mark.verifies("autograd through the draw of each batch, both orders", "gumbel", "snas")
 @pytest.mark.parametrize("order", [1, 2])
 @pytest.mark.parametrize("cls", [PlainGumbel, PlainSnas])
 def test_a_step_follows_the_gradient_through_the_draw_of_its_batch(

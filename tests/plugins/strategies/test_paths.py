@@ -43,6 +43,7 @@ def twin_of(search: Any, net: Any) -> Any:
     return twin
 
 
+@pytest.mark.verifies("the explicit sum of the losses, with clipping and accumulation", "fair")
 @pytest.mark.parametrize(
     "options", [{}, {"gradient_clip_val": 0.05}, {"accumulate_grad_batches": 3}]
 )
@@ -74,6 +75,7 @@ def test_a_fit_equals_the_explicit_sum_of_the_losses(
         assert torch.allclose(search.model.state_dict()[name], value, rtol=1e-10, atol=1e-13), name
 
 
+@pytest.mark.verifies("calls of candidates: each once in a step", "fair")
 def test_every_candidate_runs_exactly_once_in_a_step(net: Any, fit: Any) -> None:
     """Definition 2, strict fairness."""
     search = FairSampling(net(), seed=0)
@@ -86,6 +88,7 @@ def test_every_candidate_runs_exactly_once_in_a_step(net: Any, fit: Any) -> None
     assert set(ran.values()) == {6}  # one for each of 2 x 3 batches
 
 
+@pytest.mark.verifies("frequencies of orders", "fair")
 def test_orders_are_drawn_independently_and_uniformly(net: Any) -> None:
     search = FairSampling(net(), seed=0)
     pairs = Counter(
@@ -227,6 +230,7 @@ def logits(model: Any, batch: Any) -> Any:
     return model(batch[0])
 
 
+@pytest.mark.verifies("the explicit sum of the losses, with soft labels and without", "sandwich")
 @pytest.mark.parametrize("distill", [None, logits])
 def test_the_sandwich_loss_is_the_explicit_sum(
     distill: Any, net: Any, loader: Any, fit: Any
@@ -258,6 +262,7 @@ def test_the_sandwich_loss_is_the_explicit_sum(
         assert torch.allclose(search.model.state_dict()[name], value, rtol=1e-10, atol=1e-13), name
 
 
+@pytest.mark.verifies("soft labels under dropout", "sandwich")
 def test_soft_labels_are_the_ones_of_the_same_forward_pass_with_dropout(
     net: Any, loader: Any, fit: Any
 ) -> None:

@@ -120,6 +120,19 @@ def test_penalties_are_added_to_the_loss_that_trains_the_architecture(
         assert torch.allclose(with_ - without, gradient, rtol=1e-9, atol=1e-12)
 
 
+def test_a_penalty_may_be_a_plain_sum_of_scores(net: Any, loader: Any, fit: Any) -> None:
+    """Its gradient is one number expanded, which nothing can be written to."""
+    search = Darts(
+        net(),
+        arch_dataloader=loader(2),
+        penalties=[lambda decisions: 1e3 * sum(a.sum() for a in decisions.parameters())],
+        seed=0,
+    )
+    before = [float(a.detach().sum()) for a in alphas(search)]
+    fit(search)
+    assert all(float(a.detach().sum()) < b for a, b in zip(alphas(search), before, strict=True))
+
+
 def test_a_strong_penalty_chooses_the_cheapest(net: Any, loader: Any, fit: Any) -> None:
     penalty = CostPenalty(AdditiveCost(TABLE), target=1.0, scale=100.0)
     search = Darts(
@@ -129,6 +142,9 @@ def test_a_strong_penalty_chooses_the_cheapest(net: Any, loader: Any, fit: Any) 
     assert search.export() == {"first": "skip", "second": "skip"}
 
 
+@pytest.mark.verifies(
+    "the loss of section 3 and its gradient, written out and by finite differences", "fbnet"
+)
 def test_the_loss_of_fbnet_is_the_papers(net: Any, loader: Any) -> None:
     """CE · α · log(LAT)^β with LAT = Σ m · LAT(b), m the current draw; and its gradient."""
     search = Fbnet(net(), cost=TABLE, arch_dataloader=loader(), temperature=0.8, seed=0)

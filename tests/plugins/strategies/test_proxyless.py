@@ -33,6 +33,7 @@ class PlainProxyless(Proxyless):
         return torch.optim.SGD(self.decisions.parameters(), lr=1.0)
 
 
+@pytest.mark.verifies("equation 4 and the rescaling, written out", "proxyless")
 def test_a_step_is_the_papers_estimator_and_its_rescaling(net: Any, loader: Any, fit: Any) -> None:
     """Section 3.2.1, equation 4, over the pair; section 3.2.2 for the unsampled paths."""
     search = PlainProxyless(net(), arch_dataloader=loader(2, n=8), seed=2)
@@ -74,6 +75,7 @@ def test_a_step_is_the_papers_estimator_and_its_rescaling(net: Any, loader: Any,
         assert dg.abs().max() > 0
 
 
+@pytest.mark.verifies("probabilities of what was not compared", "proxyless")
 def test_the_path_probabilities_of_what_was_not_compared_stay(
     net: Any, loader: Any, fit: Any
 ) -> None:
@@ -176,6 +178,7 @@ class Staged(Proxyless):
         self.stage = "architecture"
 
 
+@pytest.mark.verifies("calls of candidates: one path, then two", "proxyless")
 def test_the_weight_step_pays_for_one_path_and_the_other_step_for_two(
     net: Any, loader: Any, fit: Any
 ) -> None:
@@ -188,6 +191,7 @@ def test_the_weight_step_pays_for_one_path_and_the_other_step_for_two(
     assert sum(n for at, n in calls.items() if at.endswith("architecture")) == 3 * 2 * 2
 
 
+@pytest.mark.verifies("BatchNorm of idle paths", "proxyless")
 def test_batch_norm_of_paths_that_did_not_train_is_untouched(
     net: Any, loader: Any, fit: Any
 ) -> None:

@@ -102,6 +102,7 @@ class Watched(GumbelDarts):
         super().advance_optimization()
 
 
+@pytest.mark.verifies("temperatures, read back from a fit", "gumbel")
 def test_the_softmax_of_a_fit_really_gets_the_scheduled_temperature(
     net: Any, loader: Any, fit: Any
 ) -> None:

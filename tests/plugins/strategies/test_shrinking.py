@@ -29,6 +29,7 @@ def drawn(search: Watched, label: str, epochs: range) -> set[Any]:
     return {path[label] for epoch, path in search.seen if epoch in epochs}
 
 
+@pytest.mark.verifies("what each phase opens", "shrinking")
 def test_phases_open_the_largest_choices_first(net: Any, fit: Any) -> None:
     """Section 3.3: from large sub-networks to small ones, one dimension after another."""
     phases = [Phase(2), Phase(3, {"first": 2}), Phase(9, {"*": None})]
@@ -48,6 +49,7 @@ def test_without_phases_one_more_choice_opens_in_equal_parts(net: Any) -> None:
     assert search.open_choices(0, 9) == {"first": ["a"], "second": ["b"]}
 
 
+@pytest.mark.verifies("weights of what is closed", "shrinking")
 def test_what_is_closed_is_not_trained(net: Any, fit: Any) -> None:
     phases = [Phase(1), Phase(1, {"*": None})]
     search = ProgressiveShrinking(net(), phases=phases, n_paths=5, order=ORDER, seed=0)

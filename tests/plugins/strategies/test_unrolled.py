@@ -91,6 +91,9 @@ def run_by_hand(
     return alphas, weights
 
 
+@pytest.mark.verifies(
+    "equations 6 and 7: autograd through the whole step, over several batches", "darts"
+)
 @pytest.mark.parametrize(
     "options",
     [
@@ -137,6 +140,7 @@ def test_it_differs_from_the_first_order(net: Any, loader: Any, fit: Any) -> Non
     assert (found[0] - found[1]).abs().max() > 1e-3 * found[0].abs().max()
 
 
+@pytest.mark.verifies("equation 8", "darts")
 def test_the_difference_is_equation_8(net: Any, loader: Any, fit: Any) -> None:
     model = net(optimizer=lambda p: torch.optim.SGD(p, lr=0.3))
     plain = Plain(model)
@@ -197,6 +201,7 @@ def test_a_virtual_step_is_the_optimizers_own(make: Any) -> None:
             assert torch.allclose(found, w, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.verifies("steps of Adam and AdamW, differentiated", "darts")
 @pytest.mark.parametrize("cls", [torch.optim.Adam, torch.optim.AdamW])
 def test_steps_of_adam_are_differentiated_exactly(cls: Any) -> None:
     weight = nn.Parameter(torch.randn(6, dtype=torch.float64))
