@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 Tensors = Mapping[str, Tensor]
@@ -106,6 +105,6 @@ def pad_to(tensor: Tensor, dim: int, size: int) -> Tensor:
     missing = size - tensor.shape[dim]
     if missing <= 0:
         return tensor
-    shape = list(tensor.shape)
-    shape[dim] = missing
-    return torch.cat([tensor, tensor.new_zeros(shape)], dim)
+    behind = tensor.dim() - 1 - dim % tensor.dim()
+    # Unlike joining with zeros, this keeps the memory format.
+    return nn.functional.pad(tensor, [0, 0] * behind + [0, missing])
