@@ -13,7 +13,7 @@ import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
@@ -38,7 +38,11 @@ from .isolation import (
     isolated_rng,
 )
 from .module import BaseOneShotLightningModule
+from .show import ranking_figure, ranking_table
 from .trees import Tree, tree_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ALL_LIMIT = 20_000
 """``rank("all")`` refuses spaces larger than this."""
@@ -167,6 +171,24 @@ class Ranking:
         ]
         more = [f"       ... and {len(self) - 10} more"] if len(self) > 10 else []
         return "\n".join([head, *rows, *more])
+
+    def figure(self, cost: str | None = None) -> Figure:
+        """Draw the scores over a cost, as a matplotlib figure.
+
+        Args:
+            cost: name of one that was asked for; by default the first, and over the places in
+                the ranking if there is none.
+
+        Raises:
+            RankingError: matplotlib is missing, or there is no such cost.
+        """
+        return ranking_figure(self, cost)
+
+    def _repr_html_(self) -> str:
+        return ranking_table(self).html()
+
+    def __rich__(self) -> object:
+        return ranking_table(self).rich()
 
     def __repr__(self) -> str:
         return f"<Ranking of {len(self)} architectures by {self.metric}, best {self[0].score:.4f}>"

@@ -782,6 +782,11 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
         return pareto(self, objectives, dataloaders, budget=budget, **options)
 
+    def _repr_html_(self) -> str:
+        from .show import search_table
+
+        return search_table(self).html()
+
     def __getstate__(self) -> dict[str, Any]:
         return {
             **super().__getstate__(),
