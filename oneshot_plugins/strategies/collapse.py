@@ -57,21 +57,13 @@ def health(search: BaseOneShotLightningModule, skip: Sequence[Candidate]) -> Hea
         if not p.isfinite().all():
             finite = False
             continue
-        entropies.append(_entropy(p, decision.spec.n_chosen))
+        entropies.append(decision.entropy())
         here = [c for c in decision.spec.candidates if c in skip]
         if here:
             offered += 1
             preferred += decision.spec.candidates[int(p.argmax())] in here
     mean = sum(entropies) / len(entropies) if entropies else 0.0
     return Health(preferred / offered if offered else 0.0, mean, finite)
-
-
-def _entropy(p: Tensor, n_chosen: int | None) -> float:
-    if n_chosen is None:  # each by itself: the mean of binary entropies
-        each = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / math.log(2)
-        return float(each.mean())
-    shares = p / p.sum()
-    return float(-torch.xlogy(shares, shares).sum()) / math.log(len(p))
 
 
 class CollapseAlarm(Callback):
