@@ -103,7 +103,7 @@ class CollapseAlarm(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the search."""
-        search = _require_search(pl_module, type(self).__name__)
+        search = require_search(pl_module, type(self).__name__)
         found = health(search, self.skip)
         search.log("oneshot/skip_share", found.skip_share, rank_zero_only=True)
         search.log("oneshot/entropy", found.entropy, rank_zero_only=True)
@@ -180,7 +180,7 @@ class EigenvalueStop(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the eigenvalue, and stop if it has grown too much."""
-        search = _require_search(pl_module, type(self).__name__)
+        search = require_search(pl_module, type(self).__name__)
         if trainer.current_epoch < self.warmup_epochs:
             return
         value = self.measure(search)
@@ -293,7 +293,16 @@ def _power_iteration(
     return value
 
 
-def _require_search(module: LightningModule, who: str) -> BaseOneShotLightningModule:
+def require_search(module: LightningModule, who: str) -> BaseOneShotLightningModule:
+    """Return ``module`` as a search.
+
+    Args:
+        module: what a callback was given.
+        who: name of that callback; for the message.
+
+    Raises:
+        StrategyError: it is none.
+    """
     if not isinstance(module, BaseOneShotLightningModule):
         raise StrategyError(
             f"{who} got a {type(module).__name__}.\n  expected: a search\n"
