@@ -1,0 +1,67 @@
+"""``oneshot report``: read a run folder, write the page and the figures."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+
+from .folder import ReportError, read_run
+
+DESCRIPTION = """\
+Write one HTML page about a run: the chosen architecture, how the probabilities moved, what it was
+compared with, and what is needed to repeat it. The page loads nothing from anywhere.
+
+It reads RUN, a folder that `oneshot search` (or the callback RunRecorder) wrote, and writes
+RUN/report.html, or --out. With --figures it draws the same figures as PNG and SVG. What the folder
+does not hold is left out, with a sentence that says what would put it there. Nothing is trained or
+run: seconds."""
+
+
+class Report:
+    """The command; see :mod:`oneshot_core.cli`."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Describe the arguments."""
+        parser.description = DESCRIPTION
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.add_argument("run_folder", metavar="RUN", type=Path, help="folder of the run")
+        parser.add_argument(
+            "--out", metavar="FILE", type=Path, help="the page (default: RUN/report.html)"
+        )
+        parser.add_argument(
+            "--figures",
+            metavar="DIR",
+            type=Path,
+            help="draw the figures there, too, as PNG and SVG; needs oneshot-core[report]",
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Write, and say what was written.
+
+        Raises:
+            ReportError: there is no run, a file of it is damaged, or a library is missing.
+        """
+        if args.figures is not None and find_spec("matplotlib") is None:
+            raise ReportError(
+                "--figures needs matplotlib, which is not installed.\n"
+                "  expected: the extra 'report' of oneshot-core\n"
+                "  fix: pip install 'oneshot-core[report]', or leave --figures out"
+            )
+        found = read_run(args.run_folder)
+        from .render import render
+
+        out: Path = args.out or args.run_folder / "report.html"
+        out.parent.mkdir(parents=True, exist_ok=True)
+        page = render(found)
+        out.write_text(page, encoding="utf-8")
+        print(f"{out}  {len(page.encode()) / 1024:,.0f} KB")
+        if args.figures is not None:
+            from .figures import draw
+
+            for path in draw(found, args.figures):
+                print(path)
+        return 0
+
+
+report = Report()
