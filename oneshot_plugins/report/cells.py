@@ -7,7 +7,7 @@ inputs, and those of cells that have an operation on each edge (NAS-Bench-201).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +16,8 @@ from .folder import Choices
 from .text import choice, cut
 
 STEP, MARGIN, RISE, RADIUS = 148.0, 40.0, 28.0, 15.0
+LINE = 13.0
+"""Height of a line of text."""
 LABEL = re.compile(r"(.+)/(input|op)_(\d+)(?:_(\d+))?")
 EDGE = re.compile(r"(.+)/(\d+)_(\d+)")
 
@@ -31,17 +33,20 @@ class Edge:
 
 @dataclass(frozen=True)
 class Arc:
-    """An edge where it is drawn; without text, one that is not taken."""
+    """An edge where it is drawn.
+
+    Attributes:
+        curve: from state to node.
+        texts: the operations on it, each with its place; none if it is not taken.
+    """
 
     curve: Curve
-    text: str = ""
-    x: float = 0.0
-    y: float = 0.0
+    texts: tuple[tuple[str, float, float], ...] = ()
 
     @property
     def is_nothing(self) -> bool:
         """Whether the operation passes nothing on."""
-        return self.text in ("none", "zero")
+        return all(text in ("none", "zero") for text, _, _ in self.texts)
 
 
 @dataclass(frozen=True)
@@ -145,7 +150,7 @@ def _drawn(
     texts: dict[tuple[int, int], list[str]] = {}
     for edge in edges:
         texts.setdefault((edge.source, edge.target), []).append(cut(edge.text, 18))
-    arcs = [_arc(s, t, base, " + ".join(text)) for (s, t), text in sorted(texts.items())]
+    arcs = [_arc(s, t, base, text) for (s, t), text in sorted(texts.items())]
     others = [_arc(s, t, base) for s, t in sorted(possible - texts.keys()) if t - s <= longest]
     states = [
         State(f"in {i}" if n_inputs > 1 else "in", _x(i), True)
@@ -160,11 +165,12 @@ def _x(state: int) -> float:
     return MARGIN + state * STEP
 
 
-def _arc(source: int, target: int, base: float, text: str = "") -> Arc:
+def _arc(source: int, target: int, base: float, texts: Sequence[str] = ()) -> Arc:
     a, b, span = _x(source), _x(target), target - source
     start, end, top = a + 5, b - 5, base - RADIUS
     rise = 14 + span * RISE
     # A cubic curve reaches three quarters of the height of its control points.
     control = top - rise / 0.75
     curve = (start, top + 1), (start + 12, control), (end - 12, control), (end, top + 1)
-    return Arc(curve, text, round((a + b) / 2, 1), round(top - rise, 1))
+    x, y = round((a + b) / 2, 1), top - rise - LINE * (len(texts) - 1) / 2
+    return Arc(curve, tuple((t, x, round(y + LINE * i, 1)) for i, t in enumerate(texts)))

@@ -17,7 +17,9 @@ ROW, BOX, GAP, PADDING = 50.0, 26.0, 8.0, 10.0
 WIDTH = 350.0
 """Of the boxes of a row, in px; those that are chosen are drawn in any case."""
 LONGEST = 20
-"""Letters of a candidate, or of a label."""
+"""Letters of a candidate."""
+NAME = 26
+"""Letters of a label, and of a path."""
 ROWS = 14
 """Of a column."""
 
@@ -127,7 +129,7 @@ def _options(
         low, high, _ = parameter["interval"]
         between = f"of {choice(low)} to {choice(high)}"
         return [Option(f"{choice(taken)} {between}" if active else between, between, active)]
-    members = taken if isinstance(taken, list) and parameter["n_chosen"] != 1 else [taken]
+    members = taken if isinstance(taken, list) else [taken]
     options = []
     for index, candidate in enumerate(parameter["candidates"]):
         text = choice(candidate)
@@ -141,7 +143,7 @@ def _options(
 def columns(found: Sequence[Row]) -> list[Column]:
     """Lay rows out in columns."""
     names = [_names(row) for row in found]
-    left = 14 + 6.8 * max((len(text) for pair in names for text in pair), default=0)
+    left = 16 + 7.1 * max((len(text) for pair in names for text in pair), default=0)
     lines = [
         Line(row, 8 + i % ROWS * ROW, list(_boxes(row.options, left)), *pair)
         for i, (row, pair) in enumerate(zip(found, names, strict=True))
@@ -153,13 +155,13 @@ def columns(found: Sequence[Row]) -> list[Column]:
 def _names(row: Row) -> tuple[str, str]:
     """Return the label, and what is written below it."""
     if not row.active:
-        return cut(row.label, LONGEST), "decides nothing"
+        return cut(row.label, NAME), "decides nothing"
     if row.path == row.label:
-        return cut(row.label, LONGEST), f"and {row.more} more" if row.more else ""
+        return cut(row.label, NAME), f"and {row.more} more" if row.more else ""
     more = f" +{row.more}" if row.more else ""
-    room = LONGEST - len(more)
+    room = NAME - len(more)
     path = row.path if len(row.path) <= room else f"…{row.path[1 - room :]}"
-    return cut(row.label, LONGEST), path + more
+    return cut(row.label, NAME), path + more
 
 
 def _column(lines: Sequence[Line], *, begins: bool, ends: bool) -> Column:

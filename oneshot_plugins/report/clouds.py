@@ -86,7 +86,7 @@ def _cloud(
         top.ticks(),
         places,
         front,
-        _corners(scores, x, front),
+        staircase(front, leftwards=scores.objectives.get(x) == "max"),
         marks,
     )
 
@@ -101,12 +101,6 @@ def _front(scores: Scores, x: str, across: Sequence[float], up: Sequence[float])
         if not kept or upward * up[index] > upward * up[kept[-1]]:
             kept.append(index)
     return kept
-
-
-def _corners(scores: Scores, x: str, front: Sequence[Spot]) -> list[Spot]:
-    if scores.objectives.get(x) == "max":  # what is dominated lies to the left
-        return [(100 - a, b) for a, b in staircase([(100 - a, b) for a, b in front])]
-    return staircase(front)
 
 
 def names(scores: Scores) -> dict[str, Any]:

@@ -179,11 +179,12 @@ def _cell(cell: CellGraph) -> Figure:
     for arc in cell.arcs:
         _curve(axes, arc.curve, RULE if arc.is_nothing else ACCENT, 0, down)
     for arc in cell.arcs:
-        axes.text(
-            arc.x, arc.y + down, arc.text, ha="center", va="center", family="monospace",
-            color=FAINT if arc.is_nothing else INK,
-            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-        )  # fmt: skip
+        for text, x, y in arc.texts:
+            axes.text(
+                x, y + down, text, ha="center", va="center", family="monospace",
+                color=FAINT if arc.is_nothing else INK,
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+            )  # fmt: skip
     for state in cell.states:
         face, edge, ink = ("white", SOFT, SOFT) if state.is_input else (ACCENT, ACCENT, "white")
         place = (state.x, cell.base + down)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
 from oneshot_core.errors import OneShotError
 
 Choices: TypeAlias = "Mapping[str, Any]"
-"""Label -> choice, with lists where an architecture has tuples."""
+"""Label -> choice: a list of candidates where several are taken. Candidates may be tuples."""
+
+Known: TypeAlias = "Callable[[Mapping[str, Any]], Choices]"
 
 
 class ReportError(OneShotError):
@@ -127,16 +130,32 @@ def read_run(path: Path) -> Run:
             "  fix: name that folder"
         )
     config = path / "config.yaml"
+    record = _read(path / "run.json", "oneshot.run/1", _record)
+    known = partial(_choices, record["space"]["parameters"])
     return Run(
         path,
-        _read(path / "run.json", "oneshot.run/1", _record),
+        record,
         _read_lines(path / "probabilities.jsonl"),
-        _read(path / "architecture.json", "oneshot.architecture/1", lambda d: dict(d["choices"])),
-        _read(path / "ranking.json", "oneshot.ranking/1", _ranking),
-        _read(path / "pareto.json", "oneshot.pareto/1", _front),
-        _read(path / "baselines.json", "oneshot.baselines/1", _baselines),
+        _read(path / "architecture.json", "oneshot.architecture/1", lambda d: known(d["choices"])),
+        _read(path / "ranking.json", "oneshot.ranking/1", partial(_ranking, known)),
+        _read(path / "pareto.json", "oneshot.pareto/1", partial(_front, known)),
+        _read(path / "baselines.json", "oneshot.baselines/1", partial(_baselines, known)),
         config.read_text(encoding="utf-8") if config.is_file() else None,
     )
+
+
+def _choices(parameters: Mapping[str, Any], choices: Mapping[str, Any]) -> Choices:
+    """Return an architecture in which lists stand for several candidates only."""
+    return {
+        label: [*map(_candidate, choice)]
+        if isinstance(choice, list) and parameters.get(label, {}).get("n_chosen", 1) != 1
+        else _candidate(choice)
+        for label, choice in choices.items()
+    }
+
+
+def _candidate(value: Any) -> Any:
+    return tuple(map(_candidate, value)) if isinstance(value, list) else value
 
 
 def _read(path: Path, schema: str, parse: Any) -> Any:
@@ -165,9 +184,10 @@ def _damaged(path: Path, schema: str, error: Exception) -> ReportError:
 
 
 def _record(data: dict[str, Any]) -> dict[str, Any]:
-    for name in ("status", "strategy", "model", "space"):
+    for name in ("status", "strategy", "model"):
         data[name]
-    data["space"]["parameters"]
+    for parameter in data["space"]["parameters"].values():
+        parameter["candidates"] = [*map(_candidate, parameter["candidates"])]
     return data
 
 
@@ -189,24 +209,29 @@ def _read_lines(path: Path) -> History | None:
                     break
                 raise
             epochs.append(Epoch(int(data["epoch"]), data["probabilities"], data.get("metrics", {})))
-        return History(first["candidates"], epochs)
+        candidates = {k: [*map(_candidate, c)] for k, c in first["candidates"].items()}
+        return History(candidates, epochs)
     except (ValueError, KeyError, TypeError) as error:
         raise _damaged(path, schema, error) from error
 
 
-def _ranking(data: dict[str, Any]) -> Scores:
+def _ranking(known: Known, data: dict[str, Any]) -> Scores:
     metric, entries = data["metric"], data["entries"]
     points = [
-        Point(e["architecture"], _finite({metric: e["score"], **e.get("costs", {})}), place == 0)
+        Point(
+            known(e["architecture"]),
+            _finite({metric: e["score"], **e.get("costs", {})}),
+            place == 0,
+        )
         for place, e in enumerate(entries)
     ]
     return _scores({metric: data["mode"]}, points)
 
 
-def _front(data: dict[str, Any]) -> Scores:
+def _front(known: Known, data: dict[str, Any]) -> Scores:
     front = set(data["front"])
     points = [
-        Point(scored["architecture"], _finite(scored["values"]), place in front)
+        Point(known(scored["architecture"]), _finite(scored["values"]), place in front)
         for place, scored in enumerate(data["scored"])
     ]
     name, mode = next(iter(data["objectives"].items()))
@@ -222,10 +247,15 @@ def _scores(objectives: Mapping[str, str], points: Sequence[Point]) -> Scores:
     return Scores(objectives, others, kept, len(points) - len(kept))
 
 
-def _baselines(data: dict[str, Any]) -> list[Baseline]:
+def _baselines(known: Known, data: dict[str, Any]) -> list[Baseline]:
     return [
-        Baseline(str(e["name"]), _finite(e["values"]), e.get("seed"), e.get("architecture"))
-        for e in data["entries"]
+        Baseline(
+            str(entry["name"]),
+            _finite(entry["values"]),
+            entry.get("seed"),
+            None if entry.get("architecture") is None else known(entry["architecture"]),
+        )
+        for entry in data["entries"]
     ]
 
 

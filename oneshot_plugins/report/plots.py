@@ -84,10 +84,15 @@ def dots(points: Sequence[Spot]) -> str:
     return "".join(f"M{x:g} {100 - y:g}h0" for x, y in points)
 
 
-def staircase(points: Sequence[Spot]) -> list[Spot]:
-    """Return the corners of a line that goes across first and up then, from left to right."""
+def staircase(points: Sequence[Spot], *, leftwards: bool = False) -> list[Spot]:
+    """Return the corners of a line that goes across first and up then.
+
+    Args:
+        points: what it leads through.
+        leftwards: whether it begins with what is furthest to the right.
+    """
     corners: list[Spot] = []
-    for x, y in sorted(points):
+    for x, y in sorted(points, reverse=leftwards):
         if corners:
             corners.append((x, corners[-1][1]))
         corners.append((x, y))

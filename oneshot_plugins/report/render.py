@@ -92,7 +92,7 @@ class Page:
         """The best of the ranking."""
         return self.run.ranking.points[0] if self.run.ranking and self.run.ranking.points else None
 
-    @property
+    @cached_property
     def place(self) -> int | None:
         """Which place of the ranking the chosen architecture has."""
         points = self.run.ranking.points if self.run.ranking else []
@@ -106,7 +106,7 @@ class Page:
         """All labels."""
         return [] if self.run.history is None else panels(self.run.history)
 
-    @property
+    @cached_property
     def moved(self) -> bool:
         return any(panel.moved >= 1e-6 for panel in self.panels)
 
@@ -116,7 +116,7 @@ class Page:
         most = sorted(self.panels, key=lambda panel: -panel.moved)[:PANELS]
         return [panel for panel in self.panels if any(panel is other for other in most)]
 
-    @property
+    @cached_property
     def other_panels(self) -> list[Panel]:
         return [p for p in self.panels if not any(p is shown for shown in self.first_panels)]
 
@@ -130,19 +130,19 @@ class Page:
     def entropies(self) -> list[float]:
         return entropies(self.run.history, self.parameters) if self.run.history else []
 
-    @property
+    @cached_property
     def entropy_panel(self) -> Panel | None:
         if self.run.history is None or not self.moved:
             return None
         return entropy_panel(self.run.history, self.parameters)
 
-    @property
+    @cached_property
     def metric_panels(self) -> list[Panel]:
         return metric_panels(self.run.history) if self.run.history else []
 
     # --- what it was compared with --------------------------------------------------------------
 
-    @property
+    @cached_property
     def comparisons(self) -> list[tuple[str, Scores, list[Cloud]]]:
         """Ranking and front: name, scores, plots."""
         return [

@@ -6,27 +6,22 @@ import math
 from datetime import datetime
 from typing import Any
 
-UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e4, "k"))
-"""Smallest number that a unit is used for; ``1e4`` leaves 5,210 as it is."""
+UNITS = ((999.5e9, 1e12, "T"), (999.5e6, 1e9, "G"), (999.5e3, 1e6, "M"), (1e4, 1e3, "k"))
+"""From where on a unit is used; ``1e4`` leaves 5,210 as it is."""
 
 RAISED = str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def number(value: float | None) -> str:
-    """Return a number with three or four significant digits."""
+    """Return a number with three significant digits and a unit, or with four."""
     if value is None or not math.isfinite(value):
         return "n/a"
     size = abs(value)
-    if size >= 1e15:
+    if size >= 999.5e12:
         return f"{value:.2e}"
-    for least, unit in UNITS:
+    for least, factor, unit in UNITS:
         if size >= least:
-            factor = 1e3 if unit == "k" else least
-            return (
-                f"{value / factor:.3g}{unit}"
-                if size / factor < 1e3
-                else f"{value / factor:.0f}{unit}"
-            )
+            return f"{value / factor:.3g}{unit}"
     if value == int(value):
         return f"{int(value):,}"
     if size >= 100:
@@ -45,9 +40,11 @@ def count(digits: str | None) -> str:
 
 
 def choice(value: Any) -> str:
-    """Return a choice as text, several candidates with ``+`` between them."""
-    if isinstance(value, (list, tuple)):
+    """Return a choice as text: several candidates with ``+`` between them."""
+    if isinstance(value, list):
         return "+".join(map(choice, value)) if value else "nothing"
+    if isinstance(value, tuple):
+        return f"({', '.join(map(choice, value))})"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
