@@ -59,7 +59,8 @@ def ranking_table(ranking: Ranking) -> Table:
 
 
 def _cost_names(ranking: Ranking) -> list[str]:
-    return list(ranking[0].costs) if len(ranking) else []
+    first = ranking[0].costs if len(ranking) else {}
+    return [name for name in first if all(name in entry.costs for entry in ranking)]
 
 
 def front_table(front: ParetoFront) -> Table:

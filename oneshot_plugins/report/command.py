@@ -40,7 +40,8 @@ class Report:
         """Write, and say what was written.
 
         Raises:
-            ReportError: there is no run, a file of it is damaged, or a library is missing.
+            ReportError: there is no run, a file of it is damaged, a library is missing, or
+                something cannot be written.
         """
         if args.figures is not None and find_spec("matplotlib") is None:
             raise ReportError(
@@ -52,15 +53,22 @@ class Report:
         from .render import render
 
         out: Path = args.out or args.run_folder / "report.html"
-        out.parent.mkdir(parents=True, exist_ok=True)
         page = render(found)
-        out.write_text(page, encoding="utf-8")
-        print(f"{out}  {len(page.encode()) / 1024:,.0f} KB")
-        if args.figures is not None:
-            from .figures import draw
+        try:
+            out.parent.mkdir(parents=True, exist_ok=True)
+            out.write_text(page, encoding="utf-8")
+            print(f"{out}  {len(page.encode()) / 1024:,.0f} KB")
+            if args.figures is not None:
+                from .figures import draw
 
-            for path in draw(found, args.figures):
-                print(path)
+                for path in draw(found, args.figures):
+                    print(path)
+        except OSError as error:
+            raise ReportError(
+                f"{error.filename!r} cannot be written: {error.strerror}.\n"
+                "  expected: a file, and a folder for the figures, that can be written\n"
+                "  fix: name others with --out FILE and --figures DIR"
+            ) from error
         return 0
 
 

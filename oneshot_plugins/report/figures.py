@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path as File
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -29,6 +30,12 @@ ACROSS = 4
 """Panels, or columns, beside each other."""
 SIDE = 16.0
 """Beside a column, in px."""
+SETTINGS: Any = {
+    "svg.hashsalt": "oneshot",  # and no date: the same run gives the same files
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a label may hold dollars
+    "font.size": 9,
+}
 WIDEST = 4000
 """Of a PNG, in its pixels."""
 
@@ -42,8 +49,7 @@ def draw(run: Run, folder: File) -> list[File]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    # No date and fixed ids: the same run gives the same files.
-    with mpl.rc_context({"svg.hashsalt": "oneshot", "svg.fonttype": "none", "font.size": 9}):
+    with mpl.rc_context(SETTINGS):
         for name, figure in figures(Page(run)):
             for suffix in (".png", ".svg"):
                 path = folder / f"{name}{suffix}"

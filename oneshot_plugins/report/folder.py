@@ -21,6 +21,13 @@ class ReportError(OneShotError):
     """There is nothing to report on, or a file cannot be read."""
 
 
+RECORD: Mapping[str, Any] = {
+    "error": None, "started": None, "ended": None, "epochs": 0, "max_epochs": None,
+    "seconds": None, "device": "an unknown device", "metrics": {},
+}  # fmt: skip
+"""What ``run.json`` may lack."""
+
+
 @dataclass(frozen=True)
 class Epoch:
     """The state after some epochs.
@@ -188,7 +195,7 @@ def _record(data: dict[str, Any]) -> dict[str, Any]:
         data[name]
     for parameter in data["space"]["parameters"].values():
         parameter["candidates"] = [*map(_candidate, parameter["candidates"])]
-    return data
+    return {**RECORD, **data}
 
 
 def _read_lines(path: Path) -> History | None:
@@ -210,9 +217,21 @@ def _read_lines(path: Path) -> History | None:
                 raise
             epochs.append(Epoch(int(data["epoch"]), data["probabilities"], data.get("metrics", {})))
         candidates = {k: [*map(_candidate, c)] for k, c in first["candidates"].items()}
-        return History(candidates, epochs)
-    except (ValueError, KeyError, TypeError) as error:
+        return History(candidates, [e for e in epochs if _is_complete(e, candidates)])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise _damaged(path, schema, error) from error
+
+
+def _is_complete(epoch: Epoch, candidates: Mapping[str, Sequence[Any]]) -> bool:
+    """Say whether all probabilities are numbers, which they are not in a search that diverged.
+
+    Raises:
+        ValueError: there are more or fewer than candidates.
+    """
+    for label, offered in candidates.items():
+        if len(epoch.probabilities[label]) != len(offered):
+            raise ValueError(f"epoch {epoch.epoch} has other candidates of {label!r}")
+    return all(p is not None for row in epoch.probabilities.values() for p in row)
 
 
 def _ranking(known: Known, data: dict[str, Any]) -> Scores:

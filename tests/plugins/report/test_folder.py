@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from oneshot_plugins.report.folder import ReportError, read_run
+from oneshot_plugins.report.render import render
 
 
 def test_everything_in_the_folder_is_read(folder: Any) -> None:
@@ -98,3 +99,27 @@ def test_fields_and_files_that_nobody_knows_are_ignored(folder: Any) -> None:
     made = folder().record(later="?")
     (made.path / "later.json").write_text("?")
     assert read_run(made.path).record["seed"] == 7
+
+
+def test_epochs_of_a_search_that_diverged_are_left_out(folder: Any) -> None:
+    file = folder().record().history().path / "probabilities.jsonl"
+    *lines, last = file.read_text().splitlines()
+    data = json.loads(last)
+    data["probabilities"]["kernel"] = [None, None]
+    file.write_text("\n".join([*lines, json.dumps(data)]))
+    assert [epoch.epoch for epoch in read_run(file.parent).history.epochs] == [0, 1, 2]
+
+
+def test_probabilities_of_other_candidates_are_refused(folder: Any) -> None:
+    file = folder().record().history().path / "probabilities.jsonl"
+    file.write_text(file.read_text().replace('"kernel": [[1], [3]]', '"kernel": [[1]]'))
+    with pytest.raises(ReportError, match="epoch 0 has other candidates of 'kernel'"):
+        read_run(file.parent)
+
+
+def test_what_a_record_may_lack_is_filled_in(folder: Any) -> None:
+    file = folder().record().path / "run.json"
+    needed = ("schema", "status", "strategy", "model", "space")
+    record = json.loads(file.read_text())
+    file.write_text(json.dumps({name: record[name] for name in needed}))
+    assert "an unknown device" in render(read_run(file.parent))

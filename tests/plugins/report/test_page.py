@@ -158,6 +158,17 @@ def test_the_command_draws_the_figures(folder: Any, capsys: pytest.CaptureFixtur
     assert "macs" in (figures / "ranking.svg").read_text()
 
 
+def test_dollars_in_names_are_not_mathematics(folder: Any) -> None:
+    class Dollars(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.c = oneshot.LayerChoice({"$\\bad{$": nn.Identity(), "b": nn.Tanh()}, label="$^$")
+
+    made = folder(Dollars()).record().history().architecture()
+    assert main(["report", str(made.path), "--figures", str(made.path / "figures")]) == 0
+    assert "$\\bad{$" in (made.path / "figures" / "architecture.svg").read_text()
+
+
 def test_cells_are_drawn_as_figures_too(folder: Any) -> None:
     made = folder(oneshot.registry.load("space", "nas-bench-201")(), "cell").record().architecture()
     figures = made.path / "figures"
@@ -182,8 +193,10 @@ def test_what_a_user_can_get_wrong_ends_in_a_fix(
 ) -> None:
     assert main(["report", str(tmp_path / "nothing")]) == 2
     assert "fix: name that folder" in capsys.readouterr().err
-    monkeypatch.setattr(command, "find_spec", lambda name: None)
     made = folder().record()
+    assert main(["report", str(made.path), "--out", str(tmp_path)]) == 2
+    assert "fix: name others with --out FILE" in capsys.readouterr().err
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
     assert main(["report", str(made.path), "--figures", "x"]) == 2
     assert "pip install 'oneshot-core[report]'" in capsys.readouterr().err
     assert not (made.path / "report.html").exists()
