@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from oneshot_core import __version__
+import oneshot_core
 
 from . import curves, plots, text
 from .cells import CellGraph, cells
@@ -233,7 +233,7 @@ def render(run: Run) -> str:
         run=run,
         style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
         script=Markup((HERE / "script.js").read_text(encoding="utf-8")),
-        version=__version__,
+        version=oneshot_core.__version__,
         best_rows=best_rows,
     )
 
