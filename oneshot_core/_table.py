@@ -60,3 +60,8 @@ class Table:
         for cells in self.rows:
             table.add_row(*map(Text, cells))
         return table
+
+
+def number(value: float) -> str:
+    """Return a number for a cell: whole ones with all digits, others with six."""
+    return f"{value:,.0f}" if float(value).is_integer() else f"{value:,.6g}"

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from oneshot_core._table import Table
+from oneshot_core._table import Table, number
 
 ODD = "<script>alert(1)</script>[red]x[/red]"
 
@@ -47,3 +47,9 @@ def test_rich_is_not_imported_for_a_notebook() -> None:
         "assert 'rich' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_whole_numbers_keep_their_digits() -> None:
+    assert [number(n) for n in (2300000.0, 0.1234567, 1234.5678, -3, float("inf"))] == [
+        "2,300,000", "0.123457", "1,234.57", "-3", "inf",
+    ]  # fmt: skip

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pytorch_lightning import Trainer
 
 from ..architecture import Architecture
-from ..errors import StrategyError
 
 if TYPE_CHECKING:
     from .module import BaseOneShotLightningModule
@@ -34,7 +33,7 @@ def status(search: BaseOneShotLightningModule) -> dict[str, str | float]:
     shown: dict[str, str | float] = {"phase": search.search_phase}
     try:
         best = search.export()
-    except StrategyError:  # it prefers nothing before a ranking
+    except Exception:  # it prefers nothing before a ranking; and a bar must not end a training
         return shown
     entropies = [
         d.entropy() for d in search.decisions if d.spec.size > 1 and d.spec.interval is None

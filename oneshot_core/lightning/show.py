@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from .._table import Table
+from .._table import Table, number
 from ..errors import RankingError
 from ..space.spec import Candidate, ParameterSpec
 
@@ -48,7 +48,7 @@ def ranking_table(ranking: Ranking) -> Table:
         [
             str(place),
             f"{entry.score:.4f}",
-            *(f"{entry.costs[name]:,.6g}" for name in costs),
+            *(number(entry.costs[name]) for name in costs),
             str(entry.architecture),
         ]
         for place, entry in enumerate(ranking.entries[:SHOWN], 1)
@@ -68,7 +68,7 @@ def front_table(front: ParetoFront) -> Table:
     objectives = front.objectives
     head = [f"{n} ({objectives[n]})" if n in objectives else n for n in front.names]
     rows = [
-        [*(f"{entry.values[name]:.6g}" for name in front.names), str(entry.architecture)]
+        [*(number(entry.values[name]) for name in front.names), str(entry.architecture)]
         for entry in front.entries[:SHOWN]
     ]
     title = f"{len(front)} of {len(front.scored)} scored architectures are on the front"

@@ -176,3 +176,13 @@ def test_long_architectures_are_cut() -> None:
     found = short(Architecture({str(i): (f"op{i}", "b") for i in range(20)}))
     assert found == "op0+b op1+b op2+b op3+b op4+b..."
     assert short(Architecture({"a": 3, "b": None})) == "3 None"
+
+
+def test_a_strategy_whose_export_fails_is_trained_all_the_same(
+    make_loader: Any, fit: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    search = darts(make_loader)
+    object.__setattr__(search, "export", lambda: 1 / 0)
+    trainer = fit(search, TQDMProgressBar())
+    assert trainer.current_epoch == 2
+    assert "phase=search" in capsys.readouterr().out

@@ -52,7 +52,7 @@ def test_a_search_shows_its_candidates_and_how_probable_they_are() -> None:
 def test_a_ranking_shows_its_best_with_scores_and_costs() -> None:
     page = ranking(macs=1234567.0)._repr_html_()
     assert "<caption>30 architectures by val_acc</caption>" in page
-    assert "<td>1</td><td>0.2900</td><td>1.23457e+06</td>" in page
+    assert "<td>1</td><td>0.2900</td><td>1,234,567</td>" in page
     assert page.count("<tr>") == 21
     assert page.endswith("<p>... and 10 more</p>")
     assert ODD not in page
