@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .folder import Baseline, Choices, Point, Scores
+from .folder import Baseline, Beside, Choices, Point, Scores
 from .plots import Scale, Spot, staircase
 from .text import choice, number
 
@@ -139,6 +139,20 @@ def best_rows(scores: Scores) -> tuple[list[str], list[list[str]]]:
         said = said_of(point.architecture) if place == 1 else difference(first, point.architecture)
         table.append([str(place), *(number(point.values[name]) for name in quantities), said])
     return ["", *quantities, "architecture; below the first: what differs from it"], table
+
+
+def beside_rows(beside: Beside) -> tuple[list[str], list[list[str]]]:
+    """Return the table of what was scored for comparison: names of columns, cells."""
+    names_ = list(dict.fromkeys(name for values in beside.rows.values() for name in values))
+    table = [
+        [row, *(number(values.get(name)) for name in names_)] for row, values in beside.rows.items()
+    ]
+    return ["beside it", *names_], table
+
+
+def agreements(beside: Beside) -> list[str]:
+    """Return Kendall's tau of every pair that has one, as text."""
+    return [f"{a} and {b} {tau:.2f}" for a, b, tau in beside.agreement if tau is not None]
 
 
 def said_of(architecture: Mapping[str, Any], most: int = 12) -> str:

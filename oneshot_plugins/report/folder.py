@@ -72,6 +72,19 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """Random architectures and the largest, scored with the same weights.
+
+    Attributes:
+        rows: name -> values.
+        agreement: two quantities, and Kendall's tau between them; None where there is none.
+    """
+
+    rows: Mapping[str, Mapping[str, float]]
+    agreement: Sequence[tuple[str, str, float | None]]
+
+
+@dataclass(frozen=True)
 class Scores:
     """Architectures that were scored, best first.
 
@@ -80,12 +93,14 @@ class Scores:
         others: further names that all points have, such as costs.
         points: those that have a finite first objective.
         left_out: how many have none.
+        beside: what was scored to compare them with; None without it.
     """
 
     objectives: Mapping[str, str]
     others: Sequence[str]
     points: Sequence[Point]
     left_out: int
+    beside: Beside | None = None
 
 
 @dataclass(frozen=True)
@@ -244,7 +259,7 @@ def _ranking(known: Known, data: dict[str, Any]) -> Scores:
         )
         for place, e in enumerate(entries)
     ]
-    return _scores({metric: data["mode"]}, points)
+    return _scores({metric: data["mode"]}, points, data.get("baselines"))
 
 
 def _front(known: Known, data: dict[str, Any]) -> Scores:
@@ -255,15 +270,26 @@ def _front(known: Known, data: dict[str, Any]) -> Scores:
     ]
     name, mode = next(iter(data["objectives"].items()))
     points.sort(key=lambda p: p.values.get(name, 0.0), reverse=mode == "max")
-    return _scores(data["objectives"], points)
+    return _scores(data["objectives"], points, data.get("baselines"))
 
 
-def _scores(objectives: Mapping[str, str], points: Sequence[Point]) -> Scores:
+def _scores(
+    objectives: Mapping[str, str], points: Sequence[Point], beside: Mapping[str, Any] | None
+) -> Scores:
     needed = next(iter(objectives))
     kept = [point for point in points if needed in point.values]
     shared = [n for n in (kept[0].values if kept else ()) if all(n in p.values for p in kept)]
     others = [name for name in shared if name != needed]
-    return Scores(objectives, others, kept, len(points) - len(kept))
+    return Scores(objectives, others, kept, len(points) - len(kept), _beside(beside))
+
+
+def _beside(data: Mapping[str, Any] | None) -> Beside | None:
+    if data is None:
+        return None
+    return Beside(
+        {str(row["name"]): _finite(row["values"]) for row in data["rows"]},
+        [(*pair["between"], pair["tau"]) for pair in data["kendall_tau"]],
+    )
 
 
 def _baselines(known: Known, data: dict[str, Any]) -> list[Baseline]:
@@ -283,5 +309,6 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float]:
 
 
 __all__ = [
-    "Baseline", "Choices", "Epoch", "History", "Point", "ReportError", "Run", "Scores", "read_run",
+    "Baseline", "Beside", "Choices", "Epoch", "History", "Point", "ReportError", "Run", "Scores",
+    "read_run",
 ]  # fmt: skip

@@ -16,7 +16,7 @@ import oneshot_core
 from . import curves, plots, text
 from .cells import CellGraph, cells
 from .chain import Column, columns, rows
-from .clouds import Cloud, best_rows, clouds, names, said_of
+from .clouds import Cloud, agreements, beside_rows, best_rows, clouds, names, said_of
 from .folder import Baseline, Choices, Point, Run, Scores
 from .movement import Panel, entropies, entropy_panel, metric_panels, panels, preferred
 
@@ -235,6 +235,8 @@ def render(run: Run) -> str:
         script=Markup((HERE / "script.js").read_text(encoding="utf-8")),
         version=oneshot_core.__version__,
         best_rows=best_rows,
+        beside_rows=beside_rows,
+        agreements=agreements,
     )
 
 

@@ -135,7 +135,18 @@ class Folder:
             }
             for place, a in enumerate(self.draw(n))
         ]
-        data = {"schema": "oneshot.ranking/1", "metric": "val_acc", "mode": mode}
+        rows = [
+            {"name": "best found", "values": {"val_acc": 0.9, "macs": 1e6},
+             "architecture": dict(entries[0]["architecture"])},
+            {"name": "mean of 5 random", "values": {"val_acc": 0.7, "macs": None},
+             "architecture": None},
+        ]  # fmt: skip
+        taus = [
+            {"between": ["val_acc", "macs"], "tau": 0.4567},
+            {"between": ["val_acc", "truth"], "tau": None},
+        ]
+        data: dict[str, Any] = {"schema": "oneshot.ranking/1", "metric": "val_acc", "mode": mode}
+        data["baselines"] = {"rows": rows, "kendall_tau": taus} if costs else None
         dump(self.path / "ranking.json", data | {"entries": entries})
         return self
 

@@ -26,6 +26,9 @@ def test_everything_in_the_folder_is_read(folder: Any) -> None:
     assert run.ranking.others == ["macs", "size"]
     assert (len(run.ranking.points), run.ranking.left_out) == (4, 1)
     assert run.ranking.points[0].architecture == run.architecture
+    assert run.ranking.beside.rows["mean of 5 random"] == {"val_acc": 0.7}
+    assert run.ranking.beside.agreement == [("val_acc", "macs", 0.4567), ("val_acc", "truth", None)]
+    assert run.front.beside is None
     assert [p.values["val_acc"] for p in run.front.points] == [0.9, 0.7, 0.6, 0.5]
     assert [p.best for p in run.front.points] == [True, True, False, True]
     assert [b.seed for b in run.baselines] == [0, None, 1]

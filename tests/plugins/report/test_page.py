@@ -40,6 +40,8 @@ def test_the_page_says_what_the_folder_holds(folder: Any) -> None:
     assert "val_acc over size" in page
     assert "val_acc is to be large, macs is to be small" in page
     assert "1 more have no finite score" in page
+    assert "beside it val_acc macs best found 0.9 1M mean of 5 random 0.7 n/a" in page
+    assert "the other way round): val_acc and macs 0.46. " in page
     assert "found the chosen architecture seed 0" in page
     assert "largest seed 1" in page
     for fact in ("seed 7", "option order 2", "registry fingerprint oneshot1:abc", "torch 2.13.0",
