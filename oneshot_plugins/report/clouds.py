@@ -70,7 +70,7 @@ def _cloud(
     right = Scale.around([*across, *(b.values[x] for b in beside)])
     top = Scale.around([*up, *(b.values[y] for b in beside)], log=False)
     places = [(right(a), top(b)) for a, b in zip(across, up, strict=True)]
-    front = [places[i] for i in _front(scores, x, across, up)] if x else []
+    front, stairs = _front(scores, x, places)
     marks = [
         Mark("chosen", *places[i], "chosen")
         for i, point in enumerate(scores.points)
@@ -86,20 +86,34 @@ def _cloud(
         top.ticks(),
         places,
         front,
-        staircase(front, leftwards=scores.objectives.get(x) == "max"),
+        stairs,
         marks,
     )
 
 
-def _front(scores: Scores, x: str, across: Sequence[float], up: Sequence[float]) -> list[int]:
-    """Return the points that no other beats in both; a cost is better the smaller it is."""
-    right = 1 if scores.objectives.get(x) == "max" else -1
-    upward = 1 if next(iter(scores.objectives.values())) == "max" else -1
-    order = sorted(range(len(up)), key=lambda i: (right * across[i], upward * up[i]), reverse=True)
-    kept: list[int] = []
-    for index in order:
-        if not kept or upward * up[index] > upward * up[kept[-1]]:
-            kept.append(index)
+def _front(scores: Scores, x: str, places: Sequence[Spot]) -> tuple[list[Spot], list[Spot]]:
+    """Return what is drawn strong, and the line along it.
+
+    A front knows what is on it, in all its objectives; the line is that of two. In a ranking,
+    what no other beats in score and cost is drawn; a cost is better the smaller it is.
+    """
+    if len(scores.objectives) == 1:
+        upwards = next(iter(scores.objectives.values())) == "max"
+        front = _unbeaten(places, upwards) if x else []
+        return front, staircase(front)
+    on_it = [place for place, point in zip(places, scores.points, strict=True) if point.best]
+    if len(scores.objectives) > 2 or x not in scores.objectives:
+        return on_it, []
+    return on_it, staircase(on_it, leftwards=scores.objectives[x] == "max")
+
+
+def _unbeaten(places: Sequence[Spot], upwards: bool) -> list[Spot]:
+    """Return what no other beats, from left to right; further to the left is better."""
+    sign = 1 if upwards else -1
+    kept: list[Spot] = []
+    for x, y in sorted(places, key=lambda place: (place[0], -sign * place[1])):
+        if not kept or sign * y > sign * kept[-1][1]:
+            kept.append((x, y))
     return kept
 
 

@@ -6,7 +6,7 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from .folder import ReportError, read_run
+from .folder import ReportError, Run, read_run
 
 DESCRIPTION = """\
 Write one HTML page about a run: the chosen architecture, how the probabilities moved, what it was
@@ -50,26 +50,31 @@ class Report:
                 "  fix: pip install 'oneshot-core[report]', or leave --figures out"
             )
         found = read_run(args.run_folder)
-        from .render import render
-
         out: Path = args.out or args.run_folder / "report.html"
-        page = render(found)
         try:
-            out.parent.mkdir(parents=True, exist_ok=True)
-            out.write_text(page, encoding="utf-8")
-            print(f"{out}  {len(page.encode()) / 1024:,.0f} KB")
-            if args.figures is not None:
-                from .figures import draw
-
-                for path in draw(found, args.figures):
-                    print(path)
+            written = _write(found, out, args.figures)
         except OSError as error:
             raise ReportError(
                 f"{error.filename!r} cannot be written: {error.strerror}.\n"
                 "  expected: a file, and a folder for the figures, that can be written\n"
                 "  fix: name others with --out FILE and --figures DIR"
             ) from error
+        print(f"{out}  {out.stat().st_size / 1024:,.0f} KB", *written, sep="\n")
         return 0
+
+
+def _write(run: Run, out: Path, figures: Path | None) -> list[Path]:
+    """Write the page, and the figures, which are returned."""
+    from .render import render
+
+    page = render(run)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(page, encoding="utf-8")
+    if figures is None:
+        return []
+    from .figures import draw
+
+    return draw(run, figures)
 
 
 report = Report()

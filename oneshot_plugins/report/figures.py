@@ -112,8 +112,9 @@ def _clouds(drawn: Sequence[Cloud]) -> Figure:
     for axes, cloud in zip(figure.subplots(1, len(drawn), squeeze=False).flat, drawn, strict=True):
         _percent(axes)
         axes.scatter(*zip(*cloud.places, strict=True), s=9, color=CLOUD, linewidths=0)
-        if cloud.front:
+        if cloud.stairs:
             axes.plot(*zip(*cloud.stairs, strict=True), color=ACCENT, linewidth=1, alpha=0.6)
+        if cloud.front:
             axes.scatter(*zip(*cloud.front, strict=True), s=20, color=ACCENT, zorder=3)
         for mark in cloud.marks:
             color = WARM if mark.kind == "baseline" else ACCENT

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -94,6 +94,7 @@ class Scores:
         points: those that have a finite first objective.
         left_out: how many have none.
         beside: what was scored to compare them with; None without it.
+        limits: name -> lowest and highest that is allowed on a front, None for no limit.
     """
 
     objectives: Mapping[str, str]
@@ -101,6 +102,7 @@ class Scores:
     points: Sequence[Point]
     left_out: int
     beside: Beside | None = None
+    limits: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -270,7 +272,8 @@ def _front(known: Known, data: dict[str, Any]) -> Scores:
     ]
     name, mode = next(iter(data["objectives"].items()))
     points.sort(key=lambda p: p.values.get(name, 0.0), reverse=mode == "max")
-    return _scores(data["objectives"], points, data.get("baselines"))
+    scores = _scores(data["objectives"], points, data.get("baselines"))
+    return replace(scores, limits=data.get("constraints", {}))
 
 
 def _scores(

@@ -158,7 +158,8 @@ class Folder:
             )
         ]
         objectives = {"val_acc": "max", "macs": "min"}
-        ParetoFront(scored, objectives).to_json(self.path / "pareto.json")
+        limits = {"macs": (None, 50.0)}
+        ParetoFront(scored, objectives, limits).to_json(self.path / "pareto.json")
         return self
 
     def baselines(self) -> Folder:

@@ -135,30 +135,72 @@ def test_what_is_preferred_is_the_most_probable_if_anything_moved(folder: Any) -
 # --- scored architectures -------------------------------------------------------------------
 
 
-def scores(pairs: list[tuple[float, float]], x_mode: str = "min", y_mode: str = "max") -> Scores:
+Pairs = list[tuple[float, float]]
+
+
+def some_pairs(seed: int) -> Pairs:
+    rng = random.Random(seed)
+    return [(rng.randrange(6) + 1.0, rng.randrange(6) + 1.0) for _ in range(12)]
+
+
+def unbeaten(pairs: Pairs, right: int, up: int) -> set[tuple[float, float]]:
+    return {
+        (x, y)
+        for x, y in pairs
+        if not any(
+            right * a >= right * x and up * b >= up * y and (a, b) != (x, y) for a, b in pairs
+        )
+    }
+
+
+def ranked(pairs: Pairs, mode: str = "max") -> Scores:
     points = [Point({"a": i}, {"y": y, "x": x}, False) for i, (x, y) in enumerate(pairs)]
-    return Scores({"y": y_mode, "x": x_mode}, ["x"], points, 0)
+    return Scores({"y": mode}, ["x"], points, 0)
 
 
-@pytest.mark.parametrize("x_mode", ["min", "max"])
-@pytest.mark.parametrize("y_mode", ["min", "max"])
-def test_the_front_of_a_plot_is_what_no_other_beats_in_both(x_mode: str, y_mode: str) -> None:
-    rng = random.Random(1)
-    right, up = (1 if mode == "max" else -1 for mode in (x_mode, y_mode))
-    for _ in range(100):
-        pairs = [(rng.randrange(6) + 1.0, rng.randrange(6) + 1.0) for _ in range(12)]
-        (cloud,) = clouds(scores(pairs, x_mode, y_mode), None)
-        best = {
-            (x, y)
-            for x, y in pairs
-            if not any(
-                right * a >= right * x and up * b >= up * y and (a, b) != (x, y) for a, b in pairs
-            )
-        }
+@pytest.mark.parametrize("mode", ["min", "max"])
+def test_a_ranking_shows_what_no_other_beats_in_score_and_cost(mode: str) -> None:
+    for seed in range(100):
+        pairs = some_pairs(seed)
+        (cloud,) = clouds(ranked(pairs, mode), None)
+        best = unbeaten(pairs, -1, 1 if mode == "max" else -1)
         assert set(cloud.front) == {
             place for place, pair in zip(cloud.places, pairs, strict=True) if pair in best
         }
         assert set(cloud.front) <= set(cloud.stairs)
+
+
+@pytest.mark.parametrize("x_mode", ["min", "max"])
+@pytest.mark.parametrize("y_mode", ["min", "max"])
+def test_the_line_along_a_front_parts_what_is_dominated_from_the_rest(
+    x_mode: str, y_mode: str
+) -> None:
+    right, up = (1 if mode == "max" else -1 for mode in (x_mode, y_mode))
+    for seed in range(50):
+        pairs = some_pairs(seed)
+        best = unbeaten(pairs, right, up)
+        points = [Point({}, {"y": y, "x": x}, (x, y) in best) for x, y in pairs]
+        (cloud,) = clouds(Scores({"y": y_mode, "x": x_mode}, ["x"], points, 0), None)
+        assert set(cloud.front) <= set(cloud.stairs)
+        for a, b in cloud.stairs:  # no point lies beyond a corner in both directions
+            assert not any(right * x > right * a and up * y > up * b for x, y in cloud.places)
+
+
+def test_a_front_is_taken_as_it_is_and_has_a_line_for_two_objectives_only() -> None:
+    points = [
+        Point({}, {"y": 3.0, "x": 1.0, "z": 1.0}, False),  # breaks a constraint
+        Point({}, {"y": 2.0, "x": 2.0, "z": 1.0}, True),
+        Point({}, {"y": 1.0, "x": 3.0, "z": 0.5}, True),
+    ]
+    three = Scores({"y": "max", "x": "min", "z": "min"}, ["x", "z"], points, 0)
+    for cloud in clouds(three, None):
+        assert cloud.front == cloud.places[1:]
+        assert cloud.stairs == []
+    constrained = Scores({"y": "max", "x": "min"}, ["x", "z"], points, 0)
+    over_x, over_z = clouds(constrained, None)
+    assert over_x.stairs[0] == over_x.places[1]
+    assert over_z.front == over_z.places[1:]
+    assert over_z.stairs == []
 
 
 def test_without_costs_scores_are_drawn_over_places() -> None:
@@ -171,7 +213,7 @@ def test_without_costs_scores_are_drawn_over_places() -> None:
 
 def test_baselines_are_marked_where_they_have_both_numbers() -> None:
     beside = [Baseline("b", {"x": 30.0, "y": 9.0}, None, None), Baseline("c", {"y": 1.0}, None, {})]
-    (cloud,) = clouds(scores([(1.0, 1.0), (2.0, 2.0)]), None, beside)
+    (cloud,) = clouds(ranked([(1.0, 1.0), (2.0, 2.0)]), None, beside)
     assert [(m.text, m.kind) for m in cloud.marks] == [("best", "chosen"), ("b", "baseline")]
     assert cloud.marks[1].x < 100
 

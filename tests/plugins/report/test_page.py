@@ -39,6 +39,7 @@ def test_the_page_says_what_the_folder_holds(folder: Any) -> None:
     assert "val_acc over macs" in page
     assert "val_acc over size" in page
     assert "val_acc is to be large, macs is to be small" in page
+    assert "Those on the front are drawn strong; macs had to be at most 50." in page
     assert "1 more have no finite score" in page
     assert "beside it val_acc macs best found 0.9 1M mean of 5 random 0.7 n/a" in page
     assert "the other way round): val_acc and macs 0.46. " in page
