@@ -33,6 +33,7 @@ from ._discovery import (
 from ._metadata import Problem, normalise
 from ._records import MANIFEST, REGISTERED, Entry, Record, Restriction, Snapshot, State, restricted
 from ._settings import STRICT, ProjectFile, is_essential, refuse_essential
+from ._table import Table
 from .errors import DuplicateComponentError, PluginError, PluginLoadError, UnknownComponentError
 from .hookspecs import Component, plugin_manager
 
@@ -335,15 +336,9 @@ class Registry:
         return len({record.id for record in self.find()})
 
     def _repr_html_(self) -> str:
-        import html
-
         names = ("id", "provider", "version", "state", "summary", "reason")
-        head = "".join(f"<th>{name}</th>" for name in names)
-        rows = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(str(row[name]))}</td>" for name in names) + "</tr>"
-            for row in (record.as_dict() for record in self.find())
-        )
-        return f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
+        rows = [[str(row[name]) for name in names] for row in (r.as_dict() for r in self.find())]
+        return Table(names, rows).html()
 
     @overload
     def register(self, component: Component, /, *, override: bool = False) -> Component: ...

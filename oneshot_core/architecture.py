@@ -12,6 +12,7 @@ from typing import Literal, Protocol, TypeVar, cast, get_args, overload, runtime
 
 from torch import nn
 
+from ._table import Table
 from .errors import ArchitectureError, FreezeError
 from .model_space import ModelSpace
 from .space.graph import GraphWhenFrozen, as_graph
@@ -74,6 +75,10 @@ class Architecture(Mapping[str, Choice]):
 
     def __str__(self) -> str:
         return ", ".join(f"{label}={_show(choice)}" for label, choice in self._choices.items())
+
+    def _repr_html_(self) -> str:
+        rows = [[label, _show(choice)] for label, choice in self._choices.items()]
+        return Table(["label", "choice"], rows).html()
 
     def difference(self, other: Mapping[str, object]) -> dict[str, tuple[object, object]]:
         """Return label -> (choice here, choice there) where they differ; None for missing."""

@@ -78,6 +78,21 @@ class Decision(nn.Module, ABC):
         ``n_chosen``; where any subset may be taken, each entry is one by itself.
         """
 
+    def entropy(self) -> float:
+        """Return how undecided this is: 0 for one certain choice, 1 for equal probabilities.
+
+        The entropy of :meth:`probabilities`, as shares of their sum, divided by that of equal
+        ones; where any subset may be taken, the mean of binary entropies. NaN if they are not
+        finite. Only for decisions between two or more candidates.
+        """
+        with torch.no_grad():
+            p = self.probabilities().double().cpu()
+        if self.spec.n_chosen is None:
+            each = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / math.log(2)
+            return float(each.mean())
+        shares = p / p.sum()
+        return float(-torch.xlogy(shares, shares).sum()) / math.log(len(p))
+
     @property
     def superposes(self) -> bool:
         """Say whether :meth:`mixture` may hold more candidates than are taken in the end."""

@@ -340,3 +340,20 @@ def test_a_joint_choice_of_several_candidates_is_one_choice_with_the_product_of_
     [(chosen, weight)] = joint([two, Default(ParameterSpec("x", (0, 1, 2), 2), 0.5)])
     assert chosen == {"two": (0, 1), "x": (0, 1)}
     assert weight == 0.25
+
+
+@pytest.mark.parametrize(
+    ("p", "n_chosen", "entropy"),
+    [
+        pytest.param([0.5, 0.5], 1, 1.0, id="undecided"),
+        pytest.param([1.0, 0.0], 1, 0.0, id="decided"),
+        pytest.param([2 / 3, 2 / 3, 2 / 3], 2, 1.0, id="two-of-three"),
+        pytest.param([1.0, 0.5], None, 0.5, id="each-by-itself"),
+        pytest.param([0.25, 0.75], 1, 2 - 0.75 * math.log2(3), id="between"),
+    ],
+)
+def test_entropy_is_1_for_equal_probabilities_and_0_for_a_certain_choice(
+    p: list[float], n_chosen: int | None, entropy: float
+) -> None:
+    assert decision(p, n_chosen).entropy() == pytest.approx(entropy, abs=1e-6)
+    assert math.isnan(decision([math.nan, 0.5]).entropy())

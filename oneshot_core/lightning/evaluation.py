@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 import torch
 from pytorch_lightning import LightningDataModule, Trainer
@@ -52,7 +52,11 @@ from .isolation import (
     isolated_rng,
 )
 from .module import BaseOneShotLightningModule
+from .show import baselines_tables, grouped, html, ranking_figure, ranking_table
 from .trees import Tree, tree_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 ALL_LIMIT = 20_000
 """``rank("all")`` refuses spaces larger than this."""
@@ -221,6 +225,24 @@ class Ranking:
         more = [f"       ... and {len(self) - 10} more"] if len(self) > 10 else []
         below = [] if self.baselines is None else ["", str(self.baselines)]
         return "\n".join([head, *rows, *more, *below])
+
+    def figure(self, cost: str | None = None) -> Figure:
+        """Draw the scores over a cost, as a matplotlib figure.
+
+        Args:
+            cost: name of one that was asked for; by default the first, and over the places in
+                the ranking if there is none.
+
+        Raises:
+            RankingError: matplotlib is missing, or there is no such cost.
+        """
+        return ranking_figure(self, cost)
+
+    def _repr_html_(self) -> str:
+        return html([ranking_table(self), *baselines_tables(self.baselines)])
+
+    def __rich__(self) -> object:
+        return grouped([ranking_table(self), *baselines_tables(self.baselines)])
 
     def __repr__(self) -> str:
         return f"<Ranking of {len(self)} architectures by {self.metric}, best {self[0].score:.4f}>"

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import json
 import math
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..architecture import Architecture, write_text
 from ..errors import RankingError
+from .show import baselines_tables, front_table, grouped, html, new_figure, scatter
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from .baselines import Baselines
 
 SCHEMA = "oneshot.pareto/1"
-SHOWN = 20
-"""Rows of a printed table."""
-
 Limits = tuple["float | None", "float | None"]
 """Lowest and highest that is allowed; None where there is no limit."""
 
@@ -245,63 +241,37 @@ class ParetoFront:
                 f"a figure of {y!r} over {x!r}.\n  expected: two of {self.names}\n"
                 "  fix: correct x and y"
             )
-        if find_spec("matplotlib") is None:
-            raise RankingError(
-                "a figure needs matplotlib, which is not installed.\n"
-                "  expected: the extra 'search' of oneshot-core\n"
-                "  fix: pip install 'oneshot-core[search]', or use to_csv"
-            )
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(6, 4.5), layout="constrained")
-        axes = figure.subplots()
-        for entries, options in (
-            (self.scored, {"s": 14, "color": "#b8c4ce", "label": f"{len(self.scored)} scored"}),
-            (self.entries, {"s": 40, "color": "#d1495b", "label": f"front of {len(self)}"}),
-        ):
-            axes.scatter(
-                [e.values[x] for e in entries],
-                [e.values[y] for e in entries],
-                **options,  # type: ignore[arg-type]
-            )
+        figure, axes = new_figure()
+        scatter(
+            axes,
+            [e.values[x] for e in self.scored],
+            [e.values[y] for e in self.scored],
+            [e.values[x] for e in self.entries],
+            [e.values[y] for e in self.entries],
+            ("scored", "front"),
+        )
         axes.set_xlabel(x)
         axes.set_ylabel(y)
-        axes.legend(frameon=False)
-        axes.spines[["top", "right"]].set_visible(False)
         return figure
 
-    def _rows(self) -> list[list[str]]:
-        return [
-            [*(f"{entry.values[name]:.6g}" for name in self.names), str(entry.architecture)]
-            for entry in self.entries[:SHOWN]
-        ]
-
-    def _head(self) -> list[str]:
-        shown = [f"{n} ({self.objectives[n]})" if n in self.objectives else n for n in self.names]
-        return [*shown, "architecture"]
-
     def __str__(self) -> str:
-        head, rows = self._head(), self._rows()
-        widths = [max(len(row[i]) for row in [head, *rows]) for i in range(len(self.names))]
-        lines = [f"{len(self)} of {len(self.scored)} scored architectures are on the front"]
-        for row in [head, *rows]:
-            cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=False)]
-            lines.append("  ".join([*cells, row[-1]]))
-        if len(self) > SHOWN:
-            lines.append(f"... and {len(self) - SHOWN} more")
-        if self.baselines is not None:
-            lines += ["", str(self.baselines)]
-        return "\n".join(lines)
+        table = front_table(self)
+        n = len(self.names)
+        lines = [[*table.head], *map(list, table.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(n)]
+        texts = ["  ".join([*map(str.rjust, line[:n], widths), line[n]]) for line in lines]
+        more = [f"... and {table.more} more"] if table.more else []
+        below = [] if self.baselines is None else ["", str(self.baselines)]
+        return "\n".join([table.title, *texts, *more, *below])
 
     def __repr__(self) -> str:
         return f"<ParetoFront of {len(self)} among {len(self.scored)} by {self.objectives}>"
 
     def _repr_html_(self) -> str:
-        def row(tag: str, cells: Iterable[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+        return html([front_table(self), *baselines_tables(self.baselines)])
 
-        body = "".join(row("td", cells) for cells in self._rows())
-        return f"<table>{row('th', self._head())}{body}</table>"
+    def __rich__(self) -> object:
+        return grouped([front_table(self), *baselines_tables(self.baselines)])
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float | None]:

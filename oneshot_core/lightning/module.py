@@ -48,6 +48,7 @@ from .facade import ModuleFacade
 from .forwarding import install_hooks
 from .manual import ManualDriver, SchedulerSteps
 from .plugin_hooks import optimizer_shapes, plugin_hooks
+from .progress import enter_bar, leave_bar
 from .trees import is_lightning_module, tree_of
 
 if TYPE_CHECKING:
@@ -181,6 +182,11 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             stage: ``"validation"``, ``"test"`` or ``"predict"``.
             batch_idx: position of the batch in its loader.
         """
+
+    @property
+    def search_phase(self) -> str:
+        """What the search is doing at present, in a word or two; progress bars show it."""
+        return "search"
 
     def strategy_state(self) -> dict[str, Any]:
         """Return further state for the checkpoint: plain data and tensors."""
@@ -646,12 +652,14 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             optimizer_shapes(self.registry),
         )
         self._appended.hide_from(self.model)
+        enter_bar(self.trainer, self)
 
     def on_fit_end(self) -> None:
         """End the user's fit and give back what was entered."""
         self.train_dataloader_of_fit = self.trainer.train_dataloader
         self._appended.unhide(self.model)
         remove_engine(self.trainer)
+        leave_bar(self.trainer)
         if self._manual is not None:
             self._manual.stop()
         self._scheduler_steps = None
@@ -781,6 +789,11 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         from .pareto import pareto
 
         return pareto(self, objectives, dataloaders, budget=budget, **options)
+
+    def _repr_html_(self) -> str:
+        from .show import search_table
+
+        return search_table(self).html()
 
     def __getstate__(self) -> dict[str, Any]:
         return {

@@ -57,21 +57,13 @@ def health(search: BaseOneShotLightningModule, skip: Sequence[Candidate]) -> Hea
         if not p.isfinite().all():
             finite = False
             continue
-        entropies.append(_entropy(p, decision.spec.n_chosen))
+        entropies.append(decision.entropy())
         here = [c for c in decision.spec.candidates if c in skip]
         if here:
             offered += 1
             preferred += decision.spec.candidates[int(p.argmax())] in here
     mean = sum(entropies) / len(entropies) if entropies else 0.0
     return Health(preferred / offered if offered else 0.0, mean, finite)
-
-
-def _entropy(p: Tensor, n_chosen: int | None) -> float:
-    if n_chosen is None:  # each by itself: the mean of binary entropies
-        each = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / math.log(2)
-        return float(each.mean())
-    shares = p / p.sum()
-    return float(-torch.xlogy(shares, shares).sum()) / math.log(len(p))
 
 
 class CollapseAlarm(Callback):
@@ -111,7 +103,7 @@ class CollapseAlarm(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the search."""
-        search = _require_search(pl_module, type(self).__name__)
+        search = require_search(pl_module, type(self).__name__)
         found = health(search, self.skip)
         search.log("oneshot/skip_share", found.skip_share, rank_zero_only=True)
         search.log("oneshot/entropy", found.entropy, rank_zero_only=True)
@@ -188,7 +180,7 @@ class EigenvalueStop(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Compute the eigenvalue, and stop if it has grown too much."""
-        search = _require_search(pl_module, type(self).__name__)
+        search = require_search(pl_module, type(self).__name__)
         if trainer.current_epoch < self.warmup_epochs:
             return
         value = self.measure(search)
@@ -301,7 +293,16 @@ def _power_iteration(
     return value
 
 
-def _require_search(module: LightningModule, who: str) -> BaseOneShotLightningModule:
+def require_search(module: LightningModule, who: str) -> BaseOneShotLightningModule:
+    """Return ``module`` as a search.
+
+    Args:
+        module: what a callback was given.
+        who: name of that callback; for the message.
+
+    Raises:
+        StrategyError: it is none.
+    """
     if not isinstance(module, BaseOneShotLightningModule):
         raise StrategyError(
             f"{who} got a {type(module).__name__}.\n  expected: a search\n"

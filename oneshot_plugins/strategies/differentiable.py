@@ -161,6 +161,10 @@ class Differentiable(BaseOneShotLightningModule):
         self.draw("train", batch_idx)
         self.advance_optimization()
 
+    @property
+    def search_phase(self) -> str:
+        return "warm-up" if self.current_epoch < self.warmup_epochs else "search"
+
     def train_architecture(self) -> None:
         """Take one step of the architecture parameters."""
         if self.architecture_batches is not None:

@@ -258,6 +258,10 @@ class Enas(BaseOneShotLightningModule):
 
     # --- one batch ----------------------------------------------------------------------------
 
+    @property
+    def search_phase(self) -> str:
+        return "warm-up" if self.current_epoch < self.warmup_epochs else "search"
+
     def search_step(self, batch: Any, batch_idx: int) -> None:
         if self.current_epoch >= self.warmup_epochs:
             self.reseed("architecture", self.current_epoch, batch_idx)

@@ -104,6 +104,12 @@ class ProgressiveShrinking(PathSampling):
             begins += phase.epochs
         return found
 
+    @property
+    def search_phase(self) -> str:
+        opened = self.open_choices(self.current_epoch, self.trainer.max_epochs or 1)
+        n_open = sum(map(len, opened.values()))
+        return f"open {n_open}/{sum(map(len, self._order().values()))}"
+
     def _fewest(self, ordered: Mapping[str, list[Choice]]) -> int:
         """Return how many choices must be open for the constraints to be kept."""
         if not self.space.constraints:

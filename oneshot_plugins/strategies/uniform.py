@@ -91,6 +91,10 @@ class UniformSampling(BaseOneShotLightningModule):
             module.resample(drawn)
         return drawn
 
+    @property
+    def search_phase(self) -> str:
+        return "supernet"
+
     def search_step(self, batch: Any, batch_idx: int) -> None:
         self.reseed("train", self.current_epoch, batch_idx)
         self.resample()

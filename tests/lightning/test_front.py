@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from oneshot_core import Architecture, ParetoFront
 from oneshot_core.errors import RankingError
-from oneshot_core.lightning import Baseline, Baselines, Scored, front
+from oneshot_core.lightning import Baseline, Baselines, Scored, front, show
 from oneshot_core.lightning.front import non_dominated
 
 
@@ -168,7 +168,7 @@ def test_tables_name_objectives_and_choices() -> None:
 
 
 def test_long_tables_end_with_how_many_more_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "SHOWN", 1)
+    monkeypatch.setattr(show, "SHOWN", 1)
     assert str(some()).splitlines()[-1] == "... and 3 more"
 
 
@@ -183,6 +183,6 @@ def test_the_figure_shows_all_points_and_the_front() -> None:
 
 
 def test_a_figure_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(front, "find_spec", lambda name: None)
-    with pytest.raises(RankingError, match=r"oneshot-core\[search\]"):
+    monkeypatch.setattr(show, "find_spec", lambda name: None)
+    with pytest.raises(RankingError, match=r"oneshot-core\[report\]"):
         some().figure()

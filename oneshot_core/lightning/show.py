@@ -1,0 +1,159 @@
+"""Searches, rankings and fronts as tables and figures, for notebooks and terminals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+from .._table import Table, number
+from ..errors import RankingError
+from ..space.spec import Candidate, ParameterSpec
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from .baselines import Baselines
+    from .evaluation import Ranking
+    from .front import ParetoFront
+    from .module import BaseOneShotLightningModule
+
+SHOWN = 20
+"""Rows of a table of architectures."""
+CANDIDATES_SHOWN = 8
+
+
+def search_table(search: BaseOneShotLightningModule) -> Table:
+    """Return what can be chosen, and how probable the candidates are at present."""
+    probabilities = search.export_probs()
+    rows = [[d.spec.label, _offer(d.spec, probabilities)] for d in search.decisions]
+    title = f"{type(search).__name__} over {type(search.model).__name__}: {len(rows)} choices"
+    return Table(["label", "candidates and their probabilities"], rows, title)
+
+
+def _offer(spec: ParameterSpec, probabilities: Mapping[str, Mapping[Candidate, float]]) -> str:
+    if spec.interval is not None:
+        return spec.offer
+    ordered = sorted(probabilities[spec.label].items(), key=lambda pair: -pair[1])
+    shown = ", ".join(f"{name} {p:.2f}" for name, p in ordered[:CANDIDATES_SHOWN])
+    more = len(ordered) - CANDIDATES_SHOWN
+    several = "" if spec.n_chosen == 1 else f"{spec.n_chosen or 'any'} of "
+    return f"{several}{shown}" + (f", ... {more} more" if more > 0 else "")
+
+
+def ranking_table(ranking: Ranking) -> Table:
+    """Return the best of a ranking: place, score, costs, choices."""
+    costs = _cost_names(ranking)
+    rows = [
+        [
+            str(place),
+            f"{entry.score:.4f}",
+            *(number(entry.costs[name]) for name in costs),
+            str(entry.architecture),
+        ]
+        for place, entry in enumerate(ranking.entries[:SHOWN], 1)
+    ]
+    head = ["", f"{ranking.metric} ({ranking.mode})", *costs, "architecture"]
+    title = f"{len(ranking):,} architectures by {ranking.metric}"
+    return Table(head, rows, title, max(0, len(ranking) - SHOWN), range(len(head) - 1))
+
+
+def _cost_names(ranking: Ranking) -> list[str]:
+    first = ranking[0].costs if len(ranking) else {}
+    return [name for name in first if all(name in entry.costs for entry in ranking)]
+
+
+def front_table(front: ParetoFront) -> Table:
+    """Return the front: objectives, constrained quantities, choices."""
+    objectives = front.objectives
+    head = [f"{n} ({objectives[n]})" if n in objectives else n for n in front.names]
+    rows = [
+        [*(number(entry.values[name]) for name in front.names), str(entry.architecture)]
+        for entry in front.entries[:SHOWN]
+    ]
+    title = f"{len(front)} of {len(front.scored)} scored architectures are on the front"
+    return Table([*head, "architecture"], rows, title, max(0, len(front) - SHOWN), range(len(head)))
+
+
+def baselines_tables(baselines: Baselines | None) -> list[Table]:
+    """Return what stands below a ranking or a front; nothing where there are no baselines."""
+    if baselines is None:
+        return []
+    names = list(baselines.rows[0].values)
+    rows = [[row.name, *(_known(row.values[name]) for name in names)] for row in baselines.rows]
+    pairs = [[f"{a} and {b}", _known(round(t, 2))] for (a, b), t in baselines.agreement.items()]
+    beside = Table(["beside it", *names], rows, right=range(1, len(names) + 1))
+    return [beside, Table(["Kendall tau of", ""], pairs, right=[1])]
+
+
+def _known(value: float) -> str:
+    return "-" if math.isnan(value) else number(value)
+
+
+def html(tables: Iterable[Table]) -> str:
+    """Return tables below each other, for ``_repr_html_``."""
+    return "".join(table.html() for table in tables)
+
+
+def grouped(tables: Iterable[Table]) -> object:
+    """Return tables below each other, for ``__rich__``."""
+    from rich.console import Group
+
+    return Group(*(table.rich() for table in tables))
+
+
+def ranking_figure(ranking: Ranking, cost: str | None) -> Figure:
+    """Draw the scores over a cost, or over their places."""
+    costs = _cost_names(ranking)
+    if cost is not None and cost not in costs:
+        raise RankingError(
+            f"a figure over {cost!r}.\n  expected: one of {costs}, the costs of this ranking\n"
+            f"  fix: search.rank(..., costs=[{cost!r}], inputs=...)"
+        )
+    cost = next(iter(costs), None) if cost is None else cost
+    figure, axes = new_figure()
+    places = list(range(1, len(ranking) + 1))
+    across = places if cost is None else [entry.costs[cost] for entry in ranking]
+    scores = [entry.score for entry in ranking]
+    scatter(axes, across, scores, across[:1], scores[:1], ("ranked", "best"))
+    axes.set_xlabel("place" if cost is None else cost)
+    axes.set_ylabel(ranking.metric)
+    return figure
+
+
+def new_figure() -> tuple[Figure, Axes]:
+    """Return an empty figure that belongs to no window.
+
+    Raises:
+        RankingError: matplotlib is missing.
+    """
+    if find_spec("matplotlib") is None:
+        raise RankingError(
+            "a figure needs matplotlib, which is not installed.\n"
+            "  expected: the extra 'report' of oneshot-core\n"
+            "  fix: pip install 'oneshot-core[report]'"
+        )
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6, 4.5), layout="constrained")
+    axes = figure.subplots()
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def scatter(
+    axes: Axes,
+    x: Sequence[float],
+    y: Sequence[float],
+    best_x: Sequence[float],
+    best_y: Sequence[float],
+    names: Iterable[str],
+) -> None:
+    """Draw all points, and the best of them over the others."""
+    everything, best = names
+    axes.scatter(x, y, s=14, color="#b8c4ce", label=f"{len(x):,} {everything}")
+    label = best if len(best_x) == 1 else f"{best} of {len(best_x)}"
+    axes.scatter(best_x, best_y, s=40, color="#d1495b", label=label, zorder=3)
+    axes.legend(frameon=False)
