@@ -7,9 +7,9 @@ import ast
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from oneshot_core.cli.target import find_target
 from oneshot_core.errors import InspectionError
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ def _options(settings: Sequence[str]) -> dict[str, Any]:
 def _model(target: str, options: dict[str, Any]) -> nn.Module:
     from torch import nn
 
-    made = _found(target)
+    made = find_target(target, "inspect", InspectionError)
     if not isinstance(made, nn.Module) and callable(made):
         try:
             made = made(**options)
@@ -149,38 +149,6 @@ def _model(target: str, options: dict[str, Any]) -> nn.Module:
             "  fix: name that"
         )
     return made
-
-
-def _found(target: str) -> Any:
-    """Return what ``target`` names.
-
-    Raises:
-        InspectionError: there is nothing of that name.
-        UnknownComponentError: there is no such model space.
-    """
-    home, _, name = target.partition(":")
-    if home == "space":
-        import oneshot_core
-
-        return oneshot_core.registry.load("space", name)
-    try:
-        found: Any = import_module(home)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ModuleNotFoundError, AttributeError, ValueError) as error:
-        own = isinstance(error, ModuleNotFoundError) and not home.startswith(error.name or home)
-        why = f"{type(error).__name__}: {error}"
-        raise InspectionError(
-            f"{target} cannot be found: {why}.\n"
-            "  expected: space:NAME or package.module:Name\n"
-            + (
-                f"  fix: install what {home} needs"
-                if own
-                else "  fix: correct the name; for a file in this folder, "
-                f"python -m oneshot_core inspect {target}"
-            )
-        ) from error
-    return found
 
 
 inspect = Inspect()
