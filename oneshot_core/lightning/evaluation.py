@@ -7,12 +7,17 @@ and the user's hooks are Lightning's, and no architecture pays for starting a Tr
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import logging
 import math
+import os
 import random
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import torch
@@ -24,12 +29,13 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
-from ..architecture import Architecture, freeze
+from ..architecture import Architecture, freeze, write_text
 from ..errors import RankingError
 from ..model_space import ModelSpace
 from ..space.spec import Choice
 from .agreement import kendall_tau
 from .batches import cached, first_batches, to_device
+from .front import finite
 from .isolation import (
     discarded_logs,
     isolated_attributes,
@@ -40,6 +46,7 @@ from .isolation import (
 from .module import BaseOneShotLightningModule
 from .trees import Tree, tree_of
 
+SCHEMA = "oneshot.ranking/1"
 ALL_LIMIT = 20_000
 """``rank("all")`` refuses spaces larger than this."""
 
@@ -149,6 +156,37 @@ class Ranking:
                 "  fix: give the truth of architectures that were ranked"
             )
         return kendall_tau([e.score for e in known], true)
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write one line for each architecture: score, costs, and the choices as JSON.
+
+        Written whole or not at all; returns the path.
+        """
+        costs = list(dict.fromkeys(name for e in self.entries for name in e.costs))
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow([self.metric, *costs, "architecture"])
+        for e in self.entries:
+            numbers = [repr(e.score), *(repr(e.costs[n]) if n in e.costs else "" for n in costs)]
+            writer.writerow([*numbers, json.dumps(dict(e.architecture))])
+        return write_text(Path(path), text.getvalue())
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write all entries, best first; see ``SCHEMA``.
+
+        NaN and infinity become null. Written whole or not at all; returns the path.
+        """
+        entries = [
+            {
+                "architecture": dict(e.architecture),
+                "score": finite({"score": e.score})["score"],
+                "metrics": finite(e.metrics),
+                "costs": finite(e.costs),
+            }
+            for e in self.entries
+        ]
+        data = {"schema": SCHEMA, "metric": self.metric, "mode": self.mode, "entries": entries}
+        return write_text(Path(path), json.dumps(data, indent=2, allow_nan=False) + "\n")
 
     def __len__(self) -> int:
         return len(self.entries)

@@ -210,8 +210,8 @@ class ParetoFront:
             "scored": [
                 {
                     "architecture": dict(entry.architecture),
-                    "values": _finite(entry.values),
-                    "metrics": _finite(entry.metrics),
+                    "values": finite(entry.values),
+                    "metrics": finite(entry.metrics),
                 }
                 for entry in self.scored
             ],
@@ -296,7 +296,8 @@ class ParetoFront:
         return f"<table>{row('th', self._head())}{body}</table>"
 
 
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
+def finite(values: Mapping[str, float]) -> dict[str, float | None]:
+    """Return what JSON can hold: None for NaN and infinity."""
     return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
