@@ -135,12 +135,17 @@ class SearchCLI(LightningCLI):
         try:
             self.config = parser.parse_args(args)
         except ArgumentError as error:
+            message = _plain(str(error))
+            command = self.program.removeprefix("oneshot ")
+            fix = (
+                f"install it; for a file in this folder, python -m oneshot_core {command} ..."
+                if "No module named" in message
+                else f"see `oneshot search --search.strategy {self.strategy} --help`"
+            )
             raise RunError(
-                f"{_plain(str(error))}\n"
+                f"{message}\n"
                 "  expected: options and configuration files that fit the model, the data, the "
-                f"Trainer and the strategy {self.strategy!r}\n"
-                f"  fix: see `{self.program} --search.strategy {self.strategy} --help`; what is in "
-                "this folder is imported by `python -m oneshot_core search ...` only"
+                f"Trainer and the strategy {self.strategy!r}\n  fix: {fix}"
             ) from error
 
     def instantiate_classes(self) -> None:

@@ -159,6 +159,16 @@ def test_what_a_command_cannot_do_ends_in_a_fix(
     assert "\n  fix: " in error
 
 
+def test_where_the_model_cannot_be_imported_the_fix_is_how_to(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("cli_users.Net", "not_here.Net"))
+    for command in ("rank", "freeze", "export", "inspect"):
+        assert main([command, str(folder)]) == 2
+        assert f"python -m oneshot_core {command} ..." in capsys.readouterr().err
+
+
 def test_without_onnx_the_fix_is_to_install_it_or_another_format(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
