@@ -79,7 +79,7 @@ class SearchCLI(LightningCLI):
 
     Args:
         arguments: of the command line.
-        program: shown in help and errors.
+        command: of ``oneshot`` that asks, for help and errors.
         description: shown in the help.
 
     Attributes:
@@ -97,13 +97,13 @@ class SearchCLI(LightningCLI):
         self,
         arguments: Sequence[str],
         *,
-        program: str = "oneshot search",
+        command: str = "search",
         description: str = "",
     ) -> None:
         self.strategy = strategy_of(arguments)
         self.strategy_class = oneshot.registry.load("strategy", self.strategy)
-        self.program = program
-        with explained("reading the configuration", "search"):
+        self.command = command
+        with explained("reading the configuration", command):
             super().__init__(
                 args=list(_dotted(arguments)),
                 run=False,
@@ -111,7 +111,7 @@ class SearchCLI(LightningCLI):
                 seed_everything_default=0,
                 load_from_checkpoint_support=False,
                 parser_kwargs={
-                    "prog": program,
+                    "prog": f"oneshot {command}",
                     "description": description,
                     "exit_on_error": False,
                     "allow_abbrev": False,
@@ -136,9 +136,8 @@ class SearchCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except ArgumentError as error:
             message = _plain(str(error))
-            command = self.program.removeprefix("oneshot ")
             fix = (
-                f"install it; for a file in this folder, python -m oneshot_core {command} ..."
+                f"install it; for a file in this folder, python -m oneshot_core {self.command} ..."
                 if "No module named" in message
                 else f"see `oneshot search --search.strategy {self.strategy} --help`"
             )
@@ -147,10 +146,17 @@ class SearchCLI(LightningCLI):
                 "  expected: options and configuration files that fit the model, the data, the "
                 f"Trainer and the strategy {self.strategy!r}\n  fix: {fix}"
             ) from error
+        if self.config.search.strategy != self.strategy:
+            raise RunError(
+                f"the strategy is {self.config.search.strategy!r}, and options were read for "
+                f"{self.strategy!r}.\n"
+                "  expected: search.strategy in the configuration file itself, or as an option\n"
+                f"  fix: --search.strategy {self.config.search.strategy}"
+            )
 
     def instantiate_classes(self) -> None:
         """Make the model and the data."""
-        with explained("making the model or the data", "search"):
+        with explained("making the model or the data", self.command):
             super().instantiate_classes()
 
     def instantiate_trainer(self, **kwargs: Any) -> Trainer:
@@ -231,7 +237,7 @@ class SearchCLI(LightningCLI):
                 "  fix: leave search.arch_fraction out"
             )
         try:
-            with explained(f"making the search {self.strategy!r}", "search"):
+            with explained(f"making the search {self.strategy!r}", self.command):
                 return oneshot.search(self.model, self.strategy, seed=self.seed, **given)
         except MissingDataError as error:
             raise RunError(

@@ -49,7 +49,7 @@ def read_run(path: str | Path, command: str) -> SearchCLI:
     """
     folder = RunFolder(path)
     folder.require(folder.config)
-    return SearchCLI(["--config", str(folder.config)], program=f"oneshot {command}")
+    return SearchCLI(["--config", str(folder.config)], command=command)
 
 
 def load_run(path: str | Path, command: str = "rank", *, trained: bool = True) -> Run:

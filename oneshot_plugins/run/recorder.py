@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from oneshot_core import BaseOneShotLightningModule, __version__
+from oneshot_core import BaseOneShotLightningModule, BaseSuperNetModule, __version__
 from oneshot_core.architecture import write_text
 from oneshot_core.lightning.front import finite
 from oneshot_core.lightning.trees import tree_of
@@ -69,8 +69,8 @@ class RunRecorder(Callback):
             self._write("running", trainer, done=trainer.current_epoch + 1)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero:
-            return
+        if not trainer.is_global_zero or not self._record:
+            return  # a resumed fit that had nothing left to train has no start
         if self.has_moved():
             _search(pl_module).export().save(self.folder.architecture)
         self._write("finished", trainer)
@@ -209,13 +209,16 @@ def _places(search: BaseOneShotLightningModule) -> Iterator[dict[str, object]]:
             "path": paths[module],
             "kind": type(module.original or module).__name__,
             "labels": list(module.search_space_spec()),
-            "candidates": {
-                str(candidate): _text(parts[0])
-                for branches in module.branches().values()
-                if all(len(parts) == 1 for parts in branches.values())
-                for candidate, parts in branches.items()
-            },
+            "candidates": _candidates(module),
         }
+
+
+def _candidates(module: BaseSuperNetModule) -> dict[str, str]:
+    """Return what each candidate is, where one label chooses among modules; else nothing."""
+    labels = list(module.branches().values())
+    if len(labels) != 1 or not all(len(parts) == 1 for parts in labels[0].values()):
+        return {}
+    return {str(candidate): _text(parts[0]) for candidate, parts in labels[0].items()}
 
 
 def _text(module: object) -> str:

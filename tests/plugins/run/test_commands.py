@@ -75,6 +75,7 @@ def test_fresh_weights_and_another_architecture_are_frozen(folder: Path) -> None
     assert not [name for name in weights if name.startswith("blocks")]
 
 
+@pytest.mark.slow
 def test_the_exported_program_computes_what_the_frozen_network_computes(folder: Path) -> None:
     assert main(["freeze", str(folder)]) == 0
     assert main(["export", str(folder), "--dynamic-batch"]) == 0

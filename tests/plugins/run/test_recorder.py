@@ -36,6 +36,7 @@ def trainer(folder: Path, epochs: int = 1) -> pl.Trainer:
     )
 
 
+@pytest.mark.slow
 def test_a_strategy_that_prefers_something_leaves_its_architecture(
     made: Any, tmp_path: Path
 ) -> None:

@@ -115,6 +115,8 @@ def test_a_search_that_failed_goes_on_as_if_it_never_stopped(
     assert lines_of(Path("run")) == lines_of(finished)
     record = json.loads(Path("run/run.json").read_text())
     assert (record["status"], record["sessions"], record["epochs"]) == ("finished", 2, 3)
+    assert main(["search", "--resume", "run"]) == 0  # nothing is left to do
+    assert json.loads(Path("run/run.json").read_text()) == record
     weights = [torch.load(f / "search.ckpt", weights_only=True) for f in (Path("run"), finished)]
     pairs = zip(*(w["state_dict"].values() for w in weights), strict=True)
     assert all(torch.equal(a, b) for a, b in pairs)  # dropout and shuffling, too
