@@ -47,6 +47,10 @@ class StrategyError(OneShotError, RuntimeError):
     """A search is set up in a way its strategy cannot work with."""
 
 
+class MissingDataError(StrategyError):
+    """A strategy has no data to train the architecture on."""
+
+
 class RankingError(OneShotError, ValueError):
     """Architectures cannot be scored as asked."""
 

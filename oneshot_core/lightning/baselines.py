@@ -79,7 +79,7 @@ class Baselines:
             "rows": [
                 {
                     "name": row.name,
-                    "values": {name: finite(value) for name, value in row.values.items()},
+                    "values": finite_values(row.values),
                     "architecture": None if row.architecture is None else dict(row.architecture),
                 }
                 for row in self.rows
@@ -280,3 +280,8 @@ def _shown(value: float) -> str:
 def finite(value: float) -> float | None:
     """Return what JSON can hold."""
     return value if math.isfinite(value) else None
+
+
+def finite_values(values: Values) -> dict[str, float | None]:
+    """Return values as JSON can hold them."""
+    return {name: finite(value) for name, value in values.items()}

@@ -41,6 +41,7 @@ from .baselines import (
     Truth,
     draw_different,
     finite,
+    finite_values,
     true_values,
 )
 from .batches import cached, first_batches, to_device
@@ -198,8 +199,8 @@ class Ranking:
                 {
                     "architecture": dict(e.architecture),
                     "score": finite(e.score),
-                    "metrics": {name: finite(value) for name, value in e.metrics.items()},
-                    "costs": {name: finite(value) for name, value in e.costs.items()},
+                    "metrics": finite_values(e.metrics),
+                    "costs": finite_values(e.costs),
                 }
                 for e in self.entries
             ],

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..architecture import Architecture, write_text
 from ..errors import RankingError
+from .baselines import finite_values
 from .show import baselines_tables, front_table, grouped, html, new_figure, scatter
 
 if TYPE_CHECKING:
@@ -211,8 +212,8 @@ class ParetoFront:
             "scored": [
                 {
                     "architecture": dict(entry.architecture),
-                    "values": _finite(entry.values),
-                    "metrics": _finite(entry.metrics),
+                    "values": finite_values(entry.values),
+                    "metrics": finite_values(entry.metrics),
                 }
                 for entry in self.scored
             ],
@@ -272,10 +273,6 @@ class ParetoFront:
 
     def __rich__(self) -> object:
         return grouped([front_table(self), *baselines_tables(self.baselines)])
-
-
-def _finite(values: Mapping[str, float]) -> dict[str, float | None]:
-    return {name: value if math.isfinite(value) else None for name, value in values.items()}
 
 
 def _volume(points: list[tuple[float, ...]]) -> float:

@@ -33,7 +33,7 @@ from torch.optim import Optimizer
 from .._registry import Registry, default_registry
 from ..architecture import Architecture
 from ..decision import Decision, DecisionTable
-from ..errors import StrategyError
+from ..errors import MissingDataError, StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
 from ..space.spec import Candidate, Choice, ParameterSpec
@@ -508,7 +508,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         return users_loss(self.model, batch, batch_idx)
 
     def no_arch_dataloader(self) -> StrategyError:
-        return StrategyError(
+        return MissingDataError(
             f"{type(self).__name__} has no data to train the architecture on.\n"
             "  expected: a loader of batches that do not train the weights\n"
             "  fix: pass arch_dataloader=..., for example one half of the training set"

@@ -10,9 +10,10 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from oneshot_core.cli.target import find_target
 
 if TYPE_CHECKING:
     from torch import nn
@@ -126,28 +127,13 @@ def _model(target: str) -> nn.Module:
     """Return what a target builds.
 
     Raises:
-        CostError: it cannot be imported or called, or is no module.
+        CostError: it cannot be found or called, or is no module.
     """
     from torch import nn
 
-    from oneshot_core import registry
-
     from .table import CostError
 
-    kind, _, name = target.partition(":")
-    if kind == "space":
-        make: Any = registry.load("space", name)
-    else:
-        try:
-            make = import_module(kind)
-            for part in name.split("."):
-                make = getattr(make, part)
-        except (ImportError, AttributeError, ValueError) as error:
-            raise CostError(
-                f"{target!r} cannot be imported: {error}.\n"
-                "  expected: space:NAME, or package.module:Callable\n"
-                "  fix: see `oneshot plugins list --kind space`, or PYTHONPATH"
-            ) from error
+    make = find_target(target, "cost build", CostError)
     try:
         model = make()
     except TypeError as error:

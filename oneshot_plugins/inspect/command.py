@@ -7,13 +7,14 @@ import ast
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
-from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oneshot_core.cli.target import find_target
 from oneshot_core.errors import InspectionError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
 DESCRIPTION = """\
 Report what can be chosen in a model, how large its networks are, how much memory the supernet
@@ -42,8 +43,8 @@ class Inspect:
         parser.add_argument(
             "target",
             metavar="TARGET",
-            help="space:NAME of an installed model space, or package.module:Name of a model, a "
-            "class, or a function that returns one",
+            help="space:NAME of an installed model space; package.module:Name of a model, a class, "
+            "or a function that returns one; or the folder of a run of `oneshot search`",
         )
         parser.add_argument(
             "--input",
@@ -75,35 +76,14 @@ class Inspect:
             InspectionError: an argument cannot be read, or there is no such model.
         """
         import oneshot_core
+        from oneshot_core.inspection.sample import sample_tensor
 
         with redirect_stdout(sys.stderr):  # what the model's code prints is no output of ours
-            inputs = tuple(map(_tensor, args.input))
+            inputs = tuple(map(sample_tensor, args.input))
             model = _model(args.target, _options(args.set))
             report = oneshot_core.inspect(model, inputs or None, strategies=args.strategy)
         print(report.to_json() if args.json else report)
         return 0 if report.ok else 1
-
-
-def _tensor(text: str) -> Tensor:
-    """Make a tensor: normally distributed, or zeros, which are valid indices and false."""
-    import torch
-
-    shape, _, name = text.partition(":")
-    dtype = getattr(torch, name or "float32", None)
-    try:
-        sizes = [int(size) for size in shape.split("x")]
-        if not isinstance(dtype, torch.dtype) or any(size < 0 for size in sizes):
-            raise ValueError(text)
-    except ValueError:
-        raise InspectionError(
-            f"--input {text}.\n"
-            "  expected: sizes with x between them, and a torch dtype if it is not float32\n"
-            "  fix: write for example --input 2x3x32x32, or --input 2x8:int64"
-        ) from None
-    if dtype.is_floating_point:
-        generator = torch.Generator().manual_seed(0)
-        return torch.randn(sizes, generator=generator).to(dtype)
-    return torch.zeros(sizes, dtype=dtype)
 
 
 def _options(settings: Sequence[str]) -> dict[str, Any]:
@@ -123,10 +103,19 @@ def _options(settings: Sequence[str]) -> dict[str, Any]:
     return options
 
 
+def _made(target: str) -> Any:
+    """Return what ``target`` names; of a run, the model as it was before the search."""
+    if Path(target, "config.yaml").is_file():
+        from oneshot_plugins.run.rebuild import read_run
+
+        return read_run(target, "inspect").model
+    return find_target(target, "inspect", InspectionError)
+
+
 def _model(target: str, options: dict[str, Any]) -> nn.Module:
     from torch import nn
 
-    made = _found(target)
+    made = _made(target)
     if not isinstance(made, nn.Module) and callable(made):
         try:
             made = made(**options)
@@ -149,38 +138,6 @@ def _model(target: str, options: dict[str, Any]) -> nn.Module:
             "  fix: name that"
         )
     return made
-
-
-def _found(target: str) -> Any:
-    """Return what ``target`` names.
-
-    Raises:
-        InspectionError: there is nothing of that name.
-        UnknownComponentError: there is no such model space.
-    """
-    home, _, name = target.partition(":")
-    if home == "space":
-        import oneshot_core
-
-        return oneshot_core.registry.load("space", name)
-    try:
-        found: Any = import_module(home)
-        for part in name.split("."):
-            found = getattr(found, part)
-    except (ModuleNotFoundError, AttributeError, ValueError) as error:
-        own = isinstance(error, ModuleNotFoundError) and not home.startswith(error.name or home)
-        why = f"{type(error).__name__}: {error}"
-        raise InspectionError(
-            f"{target} cannot be found: {why}.\n"
-            "  expected: space:NAME or package.module:Name\n"
-            + (
-                f"  fix: install what {home} needs"
-                if own
-                else "  fix: correct the name; for a file in this folder, "
-                f"python -m oneshot_core inspect {target}"
-            )
-        ) from error
-    return found
 
 
 inspect = Inspect()

@@ -11,7 +11,7 @@ from oneshot_core.errors import StrategyError
 Form = Literal["linear", "exponential", "cosine"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # no slots: jsonargparse reads vars() of a default
 class Schedule:
     """A number that goes from ``start`` to ``end``.
 

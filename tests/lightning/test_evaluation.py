@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import math
 import random
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -559,6 +563,22 @@ def test_of_equals_the_first_scored_comes_first() -> None:
 
     for mode, order in (("max", [2, 0, 1]), ("min", [0, 1, 2])):
         assert list(Ranking(entries, metric="m", mode=mode)) == [entries[i] for i in order]
+
+
+def test_a_ranking_is_written_best_first_as_csv_and_as_json_without_nan(tmp_path: Path) -> None:
+    low, none = entry(0.25), entry(math.nan)
+    best = replace(entry(0.5), costs={"macs": 12.0})
+    ranking = Ranking([low, none, best], metric="m", mode="max")
+    data = json.loads(
+        ranking.to_json(tmp_path / "ranking.json").read_text(), parse_constant=pytest.fail
+    )
+    assert (data["schema"], data["metric"], data["mode"]) == ("oneshot.ranking/1", "m", "max")
+    assert [e["score"] for e in data["entries"]] == [0.5, 0.25, None]
+    assert [e["costs"] for e in data["entries"]] == [{"macs": 12.0}, {}, {}]
+    rows = list(csv.DictReader(ranking.to_csv(tmp_path / "r.csv").read_text().splitlines()))
+    assert [row["m"] for row in rows] == ["0.5", "0.25", "nan"]
+    assert [row["macs"] for row in rows] == ["12.0", "", ""]
+    assert json.loads(rows[0]["architecture"]) == dict(best.architecture)
 
 
 def test_ranking_is_printed_with_its_best() -> None:

@@ -59,7 +59,7 @@ def test_latency_of_ones_own_module_is_measured_on_the_device_that_is_named(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["build", "no.such:thing", "--input", "1", "--out", "t.json"], "cannot be imported"),
+        (["build", "no.such:thing", "--input", "1", "--out", "t.json"], "cannot be found"),
         (["build", "builtins:dict", "--input", "1", "--out", "t.json"], "returns a dict"),
         (["build", "builtins:memoryview", "--input", "1", "--out", "t.json"], "without arguments"),
         (["build", "space:none", "--input", "1", "--out", "t.json"], "none"),

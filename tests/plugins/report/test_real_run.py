@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import pytest
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
@@ -14,8 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 
 import oneshot_core as oneshot
 from oneshot_core.cli import main
-
-recorder = pytest.importorskip("oneshot_plugins.run.recorder", reason="nothing writes run folders")
+from oneshot_plugins.run.recorder import RunRecorder
 
 
 class Model(pl.LightningModule):
@@ -47,7 +45,7 @@ def test_what_the_recorder_writes_is_what_the_page_shows(tmp_path: Path) -> None
     pl.Trainer(
         max_epochs=2, accelerator="cpu", logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False,
-        callbacks=[recorder.RunRecorder(tmp_path)],
+        callbacks=[RunRecorder(tmp_path)],
     ).fit(search, data, data)  # fmt: skip
     search.rank(
         "all", data, metric="val_acc", costs=["macs"], inputs=[x[:1]], progress=False

@@ -1,0 +1,41 @@
+"""What a command finds under the name that a user gives it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._discovery import describe, import_target
+from .._registry import default_registry
+from ..errors import OneShotError
+
+
+def find_target(target: str, command: str, error: type[OneShotError]) -> Any:
+    """Return what ``space:NAME`` or ``package.module:Object`` names; imports it.
+
+    Args:
+        target: as the user wrote it.
+        command: what it was given to, such as ``"inspect"``.
+        error: raised if there is nothing of that name.
+
+    Raises:
+        OneShotError: an ``error``, if it cannot be imported or has not the object.
+        UnknownComponentError: there is no such model space.
+    """
+    home, _, name = target.partition(":")
+    if home == "space":
+        return default_registry().load("space", name)
+    try:
+        return import_target(target)
+    except Exception as raised:  # whatever the user's module raises while it is imported
+        missing = raised.name or "" if isinstance(raised, ModuleNotFoundError) else ""
+        needed = missing if missing and not f"{home}.".startswith(f"{missing}.") else ""
+        raise error(
+            f"{target} cannot be found: {describe(raised, target)}.\n"
+            "  expected: space:NAME or package.module:Name\n"
+            + (
+                f"  fix: install what {home} needs: {needed}"
+                if needed
+                else "  fix: correct the name; for a file in this folder, "
+                f"python -m oneshot_core {command} {target}"
+            )
+        ) from raised

@@ -1,0 +1,93 @@
+"""The checkpoint of a run: the newest one, with the random state that it was written in."""
+
+from __future__ import annotations
+
+import random
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning.callbacks import Checkpoint
+
+from .folder import RunError
+
+KEY = "oneshot_random_state"
+
+
+class SearchCheckpoint(Checkpoint):
+    """Write one file after each epoch, from which a search goes on as if it never stopped.
+
+    Lightning keeps no random states; without them, a resumed fit would shuffle otherwise. Those
+    of one process are kept, of the CPU and of the GPU it computes on.
+
+    Args:
+        path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        # Lightning writes it whole or not at all.
+        trainer.save_checkpoint(self.path, weights_only=False)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.world_size == 1:
+            checkpoint[KEY] = _random_state(pl_module.device)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        if trainer.world_size == 1 and KEY in checkpoint:
+            _set_random_state(checkpoint[KEY], pl_module.device)
+
+
+def load_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint, without running anything that is in it.
+
+    Raises:
+        RunError: it holds more than plain data and tensors, or cannot be read.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # of pickle, zip files, and torch's own
+        raise RunError(
+            f"{str(path)!r} cannot be loaded: {str(error).splitlines()[0]}\n"
+            "  expected: a whole checkpoint of tensors and plain data; nothing else is run\n"
+            "  fix: give save_hyperparameters() and checkpoint hooks plain data, or allow a "
+            "class of yours in its module: torch.serialization.add_safe_globals([Class])"
+        ) from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise RunError(
+            f"{str(path)!r} holds no state_dict.\n"
+            "  expected: a checkpoint of Lightning\n  fix: name a folder that has one"
+        )
+    return checkpoint
+
+
+def _random_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of all global generators as tensors and plain data."""
+    state: dict[str, Any] = {"python": random.getstate(), "torch": torch.get_rng_state()}
+    if device.type == "cuda":
+        state["cuda"] = torch.cuda.get_rng_state(device)
+    if (numpy := sys.modules.get("numpy")) is not None:
+        name, keys, *rest = numpy.random.get_state()
+        state["numpy"] = (str(name), keys.tolist(), *rest)
+    return state
+
+
+def _set_random_state(state: dict[str, Any], device: torch.device) -> None:
+    version, inner, gauss = state["python"]
+    random.setstate((version, tuple(inner), gauss))
+    torch.set_rng_state(state["torch"].cpu())
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"].cpu(), device)
+    if "numpy" in state and (numpy := sys.modules.get("numpy")) is not None:
+        name, keys, *rest = state["numpy"]
+        numpy.random.set_state((name, numpy.array(keys, dtype="uint32"), *rest))

@@ -1,0 +1,304 @@
+"""A search in a configuration file: LightningCLI with ``search``, ``rank`` and ``out``."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from jsonargparse import ArgumentError, Namespace
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
+from pytorch_lightning.loggers import CSVLogger, Logger
+from torch.optim import Optimizer
+
+import oneshot_core as oneshot
+from oneshot_core.errors import MissingDataError
+from oneshot_core.lightning.build import takes
+
+from .checkpoint import SearchCheckpoint
+from .data import ALTERNATIVE, architecture_loader
+from .folder import RunError, RunFolder
+from .recorder import RunRecorder
+from .settings import RankSettings
+from .words import explained
+
+OURS = ("model", "mutation_hooks", "arch_dataloader", "registry", "seed")
+"""Arguments of a strategy that are not options: the command line supplies them."""
+NOISE = (
+    "Does not validate against any of the Union",
+    "Errors:",
+    "Expected a <class 'NoneType'>",
+    "Expected a path but",
+    "Given value",
+    "Subtypes:",
+)
+"""Begin lines of jsonargparse that say which types it tried."""
+OWN = ("strategy", "arch_fraction")
+"""Keys of the section ``search`` that are not options of the strategy."""
+
+
+def strategy_of(arguments: Sequence[str]) -> str:
+    """Return the strategy that arguments and their configuration files name; the last counts.
+
+    Asked before anything else is read: a strategy's options come from its class.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("-c", "--config", action=_Named, dest="strategy", default="random")
+    parser.add_argument("--search", action=_Named, dest="strategy")
+    parser.add_argument("--search.strategy", "--search.help", nargs="?", dest="strategy")
+    known, _ = parser.parse_known_args(arguments)
+    return str(known.strategy or "random")
+
+
+class _Named(argparse.Action):
+    """Looks into a file, or a text, for the name of the strategy."""
+
+    def __call__(
+        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
+    ) -> None:
+        try:
+            file = Path(values)
+            found = yaml.safe_load(file.read_text("utf-8") if file.is_file() else values)
+        except (OSError, ValueError, yaml.YAMLError):
+            return  # LightningCLI says what is wrong with it
+        section = found
+        if option_string != "--search":
+            section = found.get("search") if isinstance(found, dict) else None
+        if isinstance(section, dict) and "strategy" in section:
+            setattr(namespace, self.dest, section["strategy"])
+
+
+class SearchCLI(LightningCLI):
+    """A model, data, a Trainer and a strategy, as arguments and configuration files say.
+
+    Args:
+        arguments: of the command line.
+        command: of ``oneshot`` that asks, for help and errors.
+        description: shown in the help.
+
+    Attributes:
+        strategy: name of the strategy.
+        model: the user's module, not mutated yet.
+        datamodule: None if the model has the loaders.
+        config: what was read, as it can be saved.
+
+    Raises:
+        RunError: an argument has no meaning, or the user's code cannot be imported or called.
+        UnknownComponentError: there is no such strategy.
+    """
+
+    def __init__(
+        self,
+        arguments: Sequence[str],
+        *,
+        command: str = "search",
+        description: str = "",
+    ) -> None:
+        self.strategy = strategy_of(arguments)
+        self.strategy_class = oneshot.registry.load("strategy", self.strategy)
+        self.command = command
+        with explained("reading the configuration", command):
+            super().__init__(
+                args=list(_dotted(arguments)),
+                run=False,
+                save_config_callback=None,
+                seed_everything_default=0,
+                load_from_checkpoint_support=False,
+                parser_kwargs={
+                    "prog": f"oneshot {command}",
+                    "description": description,
+                    "exit_on_error": False,
+                    "allow_abbrev": False,
+                },
+            )
+
+    def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
+        """Add what Lightning does not know."""
+        parser.add_argument(
+            "--out", type=str | None, help="folder of the run; by default a new one in runs/"
+        )
+        add_strategy_arguments(parser, self.strategy, self.strategy_class)
+        parser.add_class_arguments(RankSettings, "rank", instantiate=True)
+
+    def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
+        """Read arguments and configuration files.
+
+        Raises:
+            RunError: one of them has no meaning.
+        """
+        try:
+            self.config = parser.parse_args(args)
+        except ArgumentError as error:
+            message = _plain(str(error))
+            fix = (
+                f"install it; for a file in this folder, python -m oneshot_core {self.command} ..."
+                if "No module named" in message
+                else f"see `oneshot search --search.strategy {self.strategy} --help`"
+            )
+            raise RunError(
+                f"{message}\n"
+                "  expected: options and configuration files that fit the model, the data, the "
+                f"Trainer and the strategy {self.strategy!r}\n  fix: {fix}"
+            ) from error
+        if self.config.search.strategy != self.strategy:
+            raise RunError(
+                f"the strategy is {self.config.search.strategy!r}, and options were read for "
+                f"{self.strategy!r}.\n"
+                "  expected: search.strategy in the configuration file itself, or as an option\n"
+                f"  fix: --search.strategy {self.config.search.strategy}"
+            )
+
+    def instantiate_classes(self) -> None:
+        """Make the model and the data."""
+        with explained("making the model or the data", self.command):
+            super().instantiate_classes()
+
+    def instantiate_trainer(self, **kwargs: Any) -> Trainer:
+        """Make none yet: :meth:`trainer_for` does, once it is known where the run is written."""
+        return cast(Trainer, None)
+
+    @staticmethod
+    def configure_optimizers(
+        lightning_module: LightningModule, optimizer: Optimizer, lr_scheduler: Any = None
+    ) -> Any:
+        """Return the optimizer of the section ``optimizer``.
+
+        Raises:
+            RunError: parameters came into the model after it was made.
+        """
+        held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+        missing = [name for name, p in lightning_module.named_parameters() if id(p) not in held]
+        if missing:
+            raise RunError(
+                f"the optimizer of the configuration does not train {missing[0]!r}"
+                f"{f' and {len(missing) - 1} more' if missing[1:] else ''}.\n"
+                "  expected: parameters that are there once the model is made\n"
+                f"  fix: write configure_optimizers in {type(lightning_module).__name__}, and "
+                "leave the section optimizer out"
+            )
+        return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+
+    def trainer_for(self, folder: RunFolder) -> Trainer:
+        """Return the Trainer of the configuration, which writes into ``folder``, too."""
+        section = self.config_init.trainer
+        callbacks: list[Callback] = [RunRecorder(folder.path, self.options)]
+        if section.enable_checkpointing is not False:
+            callbacks.append(SearchCheckpoint(folder.checkpoint))
+        self.trainer_defaults = {"callbacks": callbacks}
+        with explained("making the Trainer", "search"):
+            return super().instantiate_trainer(logger=_loggers(section.logger, folder))
+
+    def save(self, path: Path) -> None:
+        """Write the whole configuration, as it can be run again."""
+        self.parser.save(self.config, path, overwrite=True, multifile=False)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of everything; None if seeding is switched off."""
+        seed = self.config.seed_everything
+        return None if seed is False else int(seed)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the strategy is made with."""
+        section: Namespace = self.config_init.search
+        return {name: value for name, value in vars(section).items() if name not in OWN}
+
+    @property
+    def ranking(self) -> RankSettings:
+        """The section ``rank``."""
+        ranking: RankSettings = self.config_init.rank
+        return ranking
+
+    def search(self) -> oneshot.BaseOneShotLightningModule:
+        """Return the search, before any training.
+
+        Raises:
+            RunError: there is no data for the architecture, or too much of it.
+            OneShotError: what the strategy does not take.
+        """
+        source = self.model if self.datamodule is None else self.datamodule
+        fraction = self.config.search.arch_fraction
+        given = dict(self.options)
+        if takes(self.strategy_class, "arch_dataloader"):
+            loader = architecture_loader(source, fraction, self.seed or 0)
+            given |= {} if loader is None else {"arch_dataloader": loader}
+        elif fraction is not None:
+            raise RunError(
+                f"the strategy {self.strategy!r} trains no architecture, and search.arch_fraction "
+                f"is {fraction}.\n"
+                "  expected: a strategy that takes arch_dataloader\n"
+                "  fix: leave search.arch_fraction out"
+            )
+        try:
+            with explained(f"making the search {self.strategy!r}", self.command):
+                return oneshot.search(self.model, self.strategy, seed=self.seed, **given)
+        except MissingDataError as error:
+            raise RunError(
+                f"the strategy {self.strategy!r} has no data to train the architecture on.\n"
+                "  expected: batches that do not train the weights\n"
+                "  fix: --search.arch_fraction 0.5, which takes half of the training data; or "
+                f"{ALTERNATIVE}"
+            ) from error
+
+
+def add_strategy_arguments(parser: LightningArgumentParser, name: str, cls: type) -> None:
+    """Add the section ``search``: which strategy, and the options of its constructor."""
+    names = ", ".join(oneshot.registry.names("strategy"))
+    parser.add_argument("--search.strategy", default=name, help=f"one of {names}")
+    parser.add_argument(
+        "--search.arch_fraction",
+        type=float | None,
+        help="part of the training data, between 0 and 1, that trains the architecture and not "
+        "the weights, for strategies that learn it; not needed if the data module has a method "
+        "arch_dataloader()",
+    )
+    parser.add_class_arguments(
+        cls, "search", skip=set(OURS), fail_untyped=False, instantiate=False, sub_configs=True
+    )
+
+
+def show_strategy(arguments: Sequence[str]) -> None:
+    """Print the options of the strategy that arguments name.
+
+    Raises:
+        UnknownComponentError: there is no such strategy.
+    """
+    name = strategy_of(arguments)
+    cls = oneshot.registry.load("strategy", name)
+    parser = LightningArgumentParser(
+        usage=f"oneshot search --search.strategy {name} [options]",
+        description=(inspect.getdoc(cls) or "").partition("\n\nArgs:")[0],
+    )
+    add_strategy_arguments(parser, name, cls)
+    parser.print_help()
+
+
+def _loggers(asked: Any, folder: RunFolder) -> Any:
+    """Return the loggers of the configuration and one that writes into the folder."""
+    if asked is False:
+        return False
+    theirs = [asked] if isinstance(asked, Logger) else [] if asked in (None, True) else list(asked)
+    return [*theirs, CSVLogger(folder.path, name="logs")]
+
+
+def _dotted(arguments: Sequence[str]) -> Iterator[str]:
+    """Yield arguments, ``--model package.module:Class`` as jsonargparse knows it: with dots."""
+    for before, argument in pairwise(["", *arguments]):
+        named = re.fullmatch(r"((?:--(?:model|data)=)?[\w.]+):([\w.]+)", argument)
+        if named and (before in ("--model", "--data") or "=" in argument):
+            yield f"{named[1]}.{named[2]}"
+        else:
+            yield argument
+
+
+def _plain(message: str) -> str:
+    """Return a message on few lines: of the types that were tried, what concerns the user."""
+    lines = [line.strip().removeprefix("- ") for line in message.splitlines()]
+    return "\n    ".join(line for line in lines if line and not line.startswith(NOISE))

@@ -1,0 +1,141 @@
+"""``oneshot export``: the plain network that a run chose, for other programs."""
+
+from __future__ import annotations
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .folder import RunError
+from .words import explained, require_jsonargparse
+
+if TYPE_CHECKING:
+    from torch import nn
+
+DESCRIPTION = """\
+Write the network that a run chose so that it runs without its code: as ONNX (--out net.onnx) or
+as a program of torch.export (--out net.pt2), which torch.export.load reads.
+
+Reads config.yaml, search.ckpt and architecture.json of RUN; imports the model and the data that
+the configuration names. Writes one file. Trains nothing; calls the network with a sample input.
+The batch size is that of the sample unless --dynamic-batch is given."""
+
+
+class ExportCommand:
+    """The command; see :mod:`oneshot_core.cli`."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Describe the arguments."""
+        parser.description = DESCRIPTION
+        parser.formatter_class = argparse.RawDescriptionHelpFormatter
+        parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a search")
+        parser.add_argument(
+            "--out",
+            type=Path,
+            metavar="FILE",
+            help="file to write, .onnx or .pt2 (default: net.pt2 in RUN)",
+        )
+        parser.add_argument(
+            "--input",
+            metavar="SHAPE",
+            action="append",
+            default=[],
+            help="what forward is called with, such as 2x3x32x32 or 2x8:int64; once for each "
+            "argument (default: example_input_array of the model)",
+        )
+        parser.add_argument(
+            "--dynamic-batch",
+            action="store_true",
+            help="let the first size of every input be any; take 2 or more for the sample",
+        )
+        parser.add_argument(
+            "--architecture",
+            type=Path,
+            metavar="FILE",
+            help="instead of the one that the run chose (default: architecture.json of RUN)",
+        )
+        parser.add_argument(
+            "--state",
+            type=Path,
+            metavar="FILE",
+            help="state dict of the network, such as after training it alone (default: the weights "
+            "of the supernet)",
+        )
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Export.
+
+        Raises:
+            RunError: the folder has not what is needed, or the network cannot be exported.
+        """
+        require_jsonargparse()
+        from .rebuild import chosen, load_run
+
+        run = load_run(args.run_folder, "export", trained=args.state is None)
+        out = args.out or run.folder.path / "net.pt2"
+        _require_format(out)
+        architecture = chosen(run.folder, args.architecture)
+        network = _network(run, architecture, args.state)
+        with explained(f"exporting to {out.suffix}", "export"):
+            _write(network.eval(), _inputs(run.search.model, args.input), out, args.dynamic_batch)
+        print(f"written: {out}, {architecture}")
+        return 0
+
+
+def _require_format(out: Path) -> None:
+    if out.suffix not in (".onnx", ".pt2"):
+        raise RunError(
+            f"--out {out}.\n  expected: a file name that ends in .onnx or .pt2\n"
+            "  fix: --out net.onnx, or --out net.pt2"
+        )
+    missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
+    if out.suffix == ".onnx" and missing:
+        raise RunError(
+            f"export to ONNX needs {' and '.join(missing)}.\n"
+            "  expected: the extra 'onnx'\n"
+            "  fix: pip install 'oneshot-core[onnx]', or --out net.pt2"
+        )
+
+
+def _network(run: Any, architecture: Any, state: Path | None) -> nn.Module:
+    import torch
+
+    import oneshot_core
+
+    from .rebuild import CALIBRATION_BATCHES, network_of
+
+    if state is None:
+        return network_of(run, architecture, CALIBRATION_BATCHES)
+    network: nn.Module = oneshot_core.freeze(run.search, architecture)
+    with explained(f"loading {state}", "export"):
+        network.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))
+    return network
+
+
+def _inputs(model: Any, shapes: list[str]) -> tuple[Any, ...]:
+    from oneshot_core.inspection.sample import sample_tensor
+
+    from .ranking import example_inputs
+
+    inputs = [sample_tensor(shape) for shape in shapes] or example_inputs(model)
+    if inputs is None:
+        raise RunError(
+            f"{type(model).__name__} does not say what it is called with.\n"
+            "  expected: example_input_array, or --input\n  fix: --input 2x3x32x32"
+        )
+    return tuple(inputs)
+
+
+def _write(network: nn.Module, inputs: tuple[Any, ...], out: Path, dynamic: bool) -> None:
+    import torch
+
+    batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} for _ in inputs) if dynamic else None
+    if out.suffix == ".onnx":
+        torch.onnx.export(network, inputs, out, dynamo=True, dynamic_shapes=shapes, verbose=False)
+    else:
+        torch.export.save(torch.export.export(network, inputs, dynamic_shapes=shapes), out)
+
+
+command = ExportCommand()

@@ -1,0 +1,20 @@
+"""Offer the commands to the registry."""
+
+from __future__ import annotations
+
+from oneshot_core.hookspecs import Component, hookimpl
+
+SUMMARIES = {
+    "search": "train a supernet from a configuration file and choose an architecture",
+    "rank": "score the architectures of a run with the weights of its supernet",
+    "freeze": "write the plain network that a run chose, as a state dict",
+    "export": "write the plain network that a run chose, as ONNX or for torch.export",
+}
+
+
+@hookimpl
+def oneshot_components() -> list[Component]:
+    return [
+        Component("command", name, f"oneshot_plugins.run.{name}:command", summary=summary)
+        for name, summary in SUMMARIES.items()
+    ]

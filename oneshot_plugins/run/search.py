@@ -1,0 +1,159 @@
+"""``oneshot search``: from a configuration to a run folder."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .folder import RunError, RunFolder
+from .words import explained, require_jsonargparse
+
+if TYPE_CHECKING:
+    from pytorch_lightning import Trainer
+
+    from oneshot_core import BaseOneShotLightningModule
+
+    from .configuration import SearchCLI
+
+DESCRIPTION = """Train a supernet and choose an architecture. Reads configuration files (--config,
+repeatable) and options; imports the model and the data that they name, from where Python finds
+modules (`python -m oneshot_core search` looks in this folder, too). Writes a run folder: a new one
+in runs/, or --out. Costs one training of the supernet, and a ranking if rank.metric is given.
+`oneshot search --resume RUN` goes on with a run that was stopped; further options change its
+configuration. `oneshot search --search.help STRATEGY` shows the options of one strategy,
+--print_config all that can be configured, as a file to start from."""
+
+
+class SearchCommand:
+    """The command; see :mod:`oneshot_core.cli`."""
+
+    def add_arguments(self, parser: argparse.ArgumentParser) -> None:
+        """Take all that follows: it is read by LightningCLI, --help as well."""
+        parser.prefix_chars = ""  # nothing is an option to this parser
+        parser.add_argument("arguments", nargs=argparse.REMAINDER)
+
+    def run(self, args: argparse.Namespace) -> int:
+        """Search.
+
+        Returns:
+            0; 130 after Ctrl-C.
+
+        Raises:
+            RunError: something cannot work as configured.
+        """
+        require_jsonargparse()
+        from .configuration import SearchCLI, show_strategy
+
+        resumed, arguments = _without_resume(args.arguments)
+        if any(argument.startswith("--search.help") for argument in arguments):
+            show_strategy(arguments)
+            return 0
+        if resumed is not None:
+            resumed.require(resumed.config)
+            arguments = ["--config", str(resumed.config), *arguments]
+        cli = SearchCLI(arguments, description=DESCRIPTION)
+        return _run(cli, resumed)
+
+
+def _without_resume(arguments: Sequence[str]) -> tuple[RunFolder | None, list[str]]:
+    """Take ``--resume RUN`` out: it is no part of a configuration."""
+    parser = argparse.ArgumentParser("oneshot search", add_help=False, allow_abbrev=False)
+    parser.add_argument("--resume", type=Path, metavar="RUN")
+    known, rest = parser.parse_known_args(arguments)
+    return None if known.resume is None else RunFolder(known.resume), rest
+
+
+def _run(cli: SearchCLI, resumed: RunFolder | None) -> int:
+    from pytorch_lightning.utilities import rank_zero_only
+
+    from .ranking import check
+
+    folder = resumed or _new_folder(cli)
+    search = cli.search()
+    if cli.ranking.metric is not None:
+        check(search, cli.ranking)
+    trainer = cli.trainer_for(folder)
+    first = getattr(rank_zero_only, "rank", 0) == 0  # set by Lightning
+    if first:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        cli.save(folder.config)
+    if not _fit(cli, search, trainer, folder, resume=resumed is not None):
+        print(f"stopped; go on with\n  oneshot search --resume {folder}")
+        return 130
+    if trainer.is_global_zero:
+        _choose(cli, search, folder)
+    return 0
+
+
+def _new_folder(cli: SearchCLI) -> RunFolder:
+    """Return the folder that is asked for, or one in ``runs/`` that is not there yet."""
+    if cli.config.out is None:
+        name = f"{type(cli.model).__name__}-{cli.strategy}".lower()
+        numbered = [name, *(f"{name}-{n}" for n in range(2, 10_000))]
+        folders = (RunFolder(Path("runs", name)) for name in numbered)
+        return next(folder for folder in folders if not folder.record.exists())
+    folder = RunFolder(cli.config.out)
+    if folder.record.exists():
+        raise RunError(
+            f"{str(folder)!r} holds a run already.\n"
+            "  expected: a folder without one\n"
+            f"  fix: another --out, or go on with it: oneshot search --resume {folder}"
+        )
+    return folder
+
+
+def _fit(
+    cli: SearchCLI,
+    search: BaseOneShotLightningModule,
+    trainer: Trainer,
+    folder: RunFolder,
+    *,
+    resume: bool,
+) -> bool:
+    """Train the supernet; say whether it came to its end."""
+    from .checkpoint import load_checkpoint
+
+    options: dict[str, Any] = {"datamodule": cli.datamodule}
+    if resume and folder.checkpoint.is_file():  # else it was stopped in its first epoch
+        load_checkpoint(folder.checkpoint)
+        options["ckpt_path"] = str(folder.checkpoint)
+        if "weights_only" in inspect.signature(trainer.fit).parameters:  # Lightning 2.6
+            options["weights_only"] = True
+    try:
+        with explained("training the supernet", "search"):
+            trainer.fit(search, **options)
+    except SystemExit:  # Lightning's answer to Ctrl-C
+        if not trainer.interrupted:
+            raise
+        return False
+    return True
+
+
+def _choose(cli: SearchCLI, search: BaseOneShotLightningModule, folder: RunFolder) -> None:
+    """Rank if that is configured, and say what was chosen."""
+    from .ranking import rank, save
+
+    if cli.ranking.metric is not None:
+        try:
+            found = rank(search, cli.datamodule, cli.ranking)
+        except Exception:
+            print(f"the supernet is trained and kept; `oneshot rank {folder} ...` ranks again")
+            raise
+        save(found, folder)
+        print(found)
+    if not folder.architecture.is_file():
+        print(
+            f"the supernet is trained; {cli.strategy} itself prefers no architecture. Choose one "
+            f"with\n  oneshot rank {folder} --metric NAME"
+        )
+        return
+    import oneshot_core
+
+    print(f"chosen: {oneshot_core.Architecture.load(folder.architecture)}")
+    print(f"written: {folder}; next: oneshot freeze {folder}")
+
+
+command = SearchCommand()

@@ -1,0 +1,68 @@
+"""What a user's code raises, in the words of the command line."""
+
+from __future__ import annotations
+
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+import oneshot_core
+import oneshot_plugins
+from oneshot_core.errors import OneShotError
+
+from .folder import RunError
+
+LIBRARIES = (
+    *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
+    *(path for package in (oneshot_core, oneshot_plugins) for path in package.__path__),
+)
+"""Where code is that is not the user's."""
+
+
+@contextmanager
+def explained(what: str, command: str) -> Iterator[None]:
+    """Turn any exception but ours into an error with a place and a fix.
+
+    Args:
+        what: failed, such as ``"training the supernet"``.
+        command: of ``oneshot``, for the fix.
+
+    Raises:
+        RunError: instead of what is raised inside.
+    """
+    try:
+        yield
+    except OneShotError:
+        raise
+    except Exception as error:
+        text = " ".join(str(error).split())
+        place = _place(error)
+        raise RunError(
+            f"{what} failed: {type(error).__name__}: {text}{place and f' ({place})'}.\n"
+            "  expected: a model, data and settings that work together\n"
+            f"  fix: correct {'that place' if place else 'the configuration'}; "
+            f"`oneshot --debug {command} ...` shows how it was reached"
+        ) from error
+
+
+def require_jsonargparse() -> None:
+    """Check that the extra is installed.
+
+    Raises:
+        RunError: it is not.
+    """
+    missing = [name for name in ("jsonargparse", "docstring_parser") if find_spec(name) is None]
+    if missing:
+        raise RunError(
+            f"searches from the command line need {missing[0]}.\n"
+            "  expected: the extra 'cli'\n  fix: pip install 'oneshot-core[cli]'"
+        )
+
+
+def _place(error: BaseException) -> str:
+    """Return the last line of the user's own that took part; empty if there is none."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith((*LIBRARIES, "<"))]
+    return f"{own[-1].filename}:{own[-1].lineno}" if own else ""
