@@ -11,6 +11,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from oneshot_core.files import write_text
+
 from .cases import CASES
 from .growth import GROWTHS, Growth
 from .timing import Ratio
@@ -66,8 +68,7 @@ def main() -> None:
             "cases": {name: ratio._asdict() for name, ratio in results.items()},
             "growth": {name: growth._asdict() for name, growth in growths.items()},
         }
-        with open(args.json, "w", encoding="utf-8") as file:
-            json.dump(data, file, indent=2)
+        write_text(args.json, json.dumps(data, indent=2) + "\n")
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from typing import Literal, Protocol, TypeVar, cast, get_args, overload, runtime
 from torch import nn
 
 from .errors import ArchitectureError, FreezeError
+from .files import write_text
 from .model_space import ModelSpace
 from .space.graph import GraphWhenFrozen, as_graph
 from .space.mutable import MutableModule
@@ -96,14 +97,18 @@ class Architecture(Mapping[str, Choice]):
         return choice == taken or (isinstance(taken, tuple) and choice in taken)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write JSON to ``path``, whole or not at all; return the path."""
+        """Write JSON to ``path``, whole or not at all; return the path.
+
+        Raises:
+            OutputError: the file cannot be written; the old one is left.
+        """
         data: dict[str, object] = {"schema": SCHEMA, "choices": dict(self._choices)}
         if self._space is not None:
             data["space"] = {
                 "fingerprint": self._space.fingerprint,
                 "parameters": self._space.parameters,
             }
-        return write_text(Path(path), json.dumps(data, indent=2) + "\n")
+        return write_text(path, json.dumps(data, indent=2) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Architecture:
@@ -212,18 +217,6 @@ def _unreadable(path: object, why: str) -> ArchitectureError:
         f"  expected: JSON of schema {SCHEMA!r}\n"
         "  fix: write the file with Architecture.save"
     )
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path
 
 
 @runtime_checkable

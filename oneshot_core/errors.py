@@ -47,6 +47,14 @@ class StrategyError(OneShotError, RuntimeError):
     """A search is set up in a way its strategy cannot work with."""
 
 
+class OutputError(OneShotError, OSError):
+    """A file cannot be written; what was there before still is."""
+
+
+class CheckpointError(OneShotError, RuntimeError):
+    """A file is no checkpoint, or no whole one."""
+
+
 class RankingError(OneShotError, ValueError):
     """Architectures cannot be scored as asked."""
 

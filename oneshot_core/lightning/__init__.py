@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from .build import search
+from .checkpoint_io import AtomicCheckpointIO
 from .evaluation import Outcome, Ranked, Ranking, Searcher
 from .front import ParetoFront, Scored
 from .module import BaseOneShotLightningModule
 
 __all__ = [
+    "AtomicCheckpointIO",
     "BaseOneShotLightningModule",
     "Outcome",
     "ParetoFront",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..architecture import Architecture
-from ..errors import RankingError
+from ..errors import OneShotError, RankingError
+from ..files import cannot_write
 from .front import Scored
 
 if TYPE_CHECKING:
@@ -35,7 +37,8 @@ class Journal:
 
     Raises:
         RankingError: the file is about something else: another space, other weights, other
-            quantities.
+            quantities; or it is damaged.
+        OutputError: a line cannot be written.
     """
 
     def __init__(
@@ -79,10 +82,27 @@ class Journal:
             )
         found: dict[Architecture, Scored] = {}
         for entry in entries:
-            architecture = Architecture(entry["choices"], self.space)
-            scored = Scored(architecture, entry["values"], entry["metrics"])
-            found.setdefault(architecture, scored)
+            scored = self._scored(entry)
+            found.setdefault(scored.architecture, scored)
         return list(found.values())
+
+    def _scored(self, entry: dict[str, Any]) -> Scored:
+        try:
+            architecture = Architecture(entry["choices"], self.space)
+            values, metrics = (
+                {str(name): float(value) for name, value in entry[key].items()}
+                for key in ("values", "metrics")
+            )
+            if sorted(values) != self.header["quantities"]:
+                raise KeyError(self.header["quantities"])
+        except (KeyError, TypeError, ValueError, AttributeError, OneShotError) as error:
+            raise RankingError(
+                f"the journal {os.fspath(self.path)!r} is damaged: {json.dumps(entry)[:200]} is no "
+                f"score ({error!r}).\n"
+                "  expected: lines that a search has written\n"
+                "  fix: take the line out, or use another file"
+            ) from error
+        return Scored(architecture, values, metrics)
 
     def add(self, scored: Scored) -> None:
         """Append one architecture."""
@@ -97,16 +117,22 @@ class Journal:
     def _append(self, data: dict[str, Any]) -> None:
         whole = not self.path.exists() or self.path.read_bytes()[-1:] in (b"", b"\n")
         line = ("" if whole else "\n") + json.dumps(data) + "\n"
-        descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        content = line.encode()
         try:
-            os.write(descriptor, line.encode())  # at once: no other process comes between
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            descriptor = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                # At once: no other process comes between. A full disk may take a part.
+                if os.write(descriptor, content) < len(content):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def _lines(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = []
-        text = self.path.read_text(encoding="utf-8") if self.path.exists() else ""
+        text = self.path.read_bytes().decode(errors="replace") if self.path.exists() else ""
         for line in text.splitlines():
             try:
                 data = json.loads(line)

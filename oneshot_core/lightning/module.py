@@ -43,6 +43,7 @@ from .appended import Appended, scheduler_config
 from .architecture_step import architecture_step, users_loss
 from .batches import ArchitectureBatches
 from .checkpoint import CHECKPOINT_KEY, load_search_state, search_state
+from .checkpoint_io import read_checkpoint, require_folders
 from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
@@ -194,6 +195,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
         Raises:
             StrategyError: naming what is missing and the fix.
+            OutputError: checkpoints cannot be written where they are to be.
         """
         learns = self.architecture_batches is not None and any(
             d.spec.size > 1 and list(d.parameters()) for d in self.decisions
@@ -206,6 +208,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self.require_loss_of_training_step()
         self._require_equal_plugins()
         self._require_its_modules()
+        require_folders(self.trainer)
         strategy = self.trainer.strategy
         samples = any(d.leaves_out and d.spec.size > 1 for d in self.decisions)
         if not samples or not isinstance(strategy, tree_of(strategy).own(DDPStrategy)):
@@ -707,7 +710,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         *,
         model: LightningModule,
         strict: bool = True,
-        weights_only: bool = False,
+        weights_only: bool = True,
         **options: Any,
     ) -> BaseOneShotLightningModule:
         """Build a search over ``model`` and load weights and decisions from a checkpoint.
@@ -717,16 +720,15 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             map_location: as in ``torch.load``.
             model: a new instance of the user's module.
             strict: whether the keys of weights must match exactly.
-            weights_only: as in ``torch.load``; leave it off only for files you trust.
+            weights_only: False lets the file run code; only for files you trust.
             **options: of the strategy.
 
         Raises:
+            CheckpointError: the file is cut off, or no checkpoint.
             StrategyError: the checkpoint holds no search, or one of another strategy.
             ArchitectureError: it was saved by a search over another model space.
         """
-        checkpoint = torch.load(
-            checkpoint_path, map_location=map_location, weights_only=weights_only
-        )
+        checkpoint = read_checkpoint(checkpoint_path, map_location, weights_only=weights_only)
         if CHECKPOINT_KEY not in checkpoint:
             raise StrategyError(
                 f"{checkpoint_path!r} holds no search.\n"

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from oneshot_core import Decision, ModelSpace, ParameterSpec
-from oneshot_core.architecture import write_text
 from oneshot_core.errors import ArchitectureError, OneShotError, StrategyError
+from oneshot_core.files import write_text
 from oneshot_core.space import Candidate, Choice, Interval
 
 SCHEMA = "oneshot.cost-table/1"
@@ -208,8 +208,12 @@ class CostTable:
             )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write JSON to ``path``, whole or not at all; return the path."""
-        return write_text(Path(path), json.dumps(self.describe(), indent=1) + "\n")
+        """Write JSON to ``path``, whole or not at all; return the path.
+
+        Raises:
+            OutputError: the file cannot be written; the old one is left.
+        """
+        return write_text(path, json.dumps(self.describe(), indent=1) + "\n")
 
     def describe(self) -> dict[str, Any]:
         """Return the table as JSON-able data."""
