@@ -15,6 +15,7 @@ from .errors import OutputError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_EFFECTIVE = os.access in os.supports_effective_ids
 
 
 @contextmanager
@@ -83,7 +84,7 @@ def require_place(path: str | os.PathLike[str]) -> None:
         code = errno.EISDIR
     elif not folder.is_dir():
         code = errno.ENOTDIR
-    elif not os.access(folder, os.W_OK | os.X_OK):
+    elif not os.access(folder, os.W_OK | os.X_OK, effective_ids=_EFFECTIVE):
         code = errno.EACCES
     if code is not None:
         raise cannot_write(path, OSError(code, os.strerror(code)))
@@ -94,10 +95,7 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
     if error.errno in _FULL:
         expected, fix = "room for the file", "free some, raise the quota, or write elsewhere"
     elif error.errno in _FORBIDDEN:
-        expected, fix = (
-            "a folder that may be written to",
-            "change its permissions, or write elsewhere",
-        )
+        expected, fix = "permission to write", "change that of the folder, or write elsewhere"
     elif error.errno == errno.ENOENT:
         expected, fix = "a folder that exists", f"mkdir -p {Path(path).parent}"
     else:
