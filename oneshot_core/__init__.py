@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         ParetoFront,
         Ranked,
         Ranking,
+        SeedEachBatch,
         search,
     )
     from .model_space import ModelSpace
@@ -69,6 +70,7 @@ _HOME = {
     "uniform": "space",
     "search": "lightning",
     "AtomicCheckpointIO": "lightning",
+    "SeedEachBatch": "lightning",
     "Architecture": "architecture",
     "freeze": "architecture",
     "ParetoFront": "lightning",
@@ -121,6 +123,7 @@ __all__ = [
     "Ranking",
     "Registry",
     "Repeat",
+    "SeedEachBatch",
     "Value",
     "ValueChoice",
     "__version__",

@@ -7,6 +7,7 @@ from .checkpoint_io import AtomicCheckpointIO
 from .evaluation import Outcome, Ranked, Ranking, Searcher
 from .front import ParetoFront, Scored
 from .module import BaseOneShotLightningModule
+from .seeding import SeedEachBatch
 
 __all__ = [
     "AtomicCheckpointIO",
@@ -17,5 +18,6 @@ __all__ = [
     "Ranking",
     "Scored",
     "Searcher",
+    "SeedEachBatch",
     "search",
 ]
