@@ -23,7 +23,7 @@ from typing import Any
 
 from oneshot_core.files import write_text
 
-from .killed import FAMILIES, PHASES, in_child
+from .killed import CHECKPOINT_EVERY, FAMILIES, PHASES, in_child
 
 LONGEST_DELAY = 0.004
 """Seconds between a moment and the kill: about what it takes to write a checkpoint."""
@@ -65,19 +65,10 @@ class Victim:
         return last
 
     def finish(self) -> None:
-        """Let it run to its end.
-
-        Raises:
-            RuntimeError: it did not get there.
-        """
+        """Let it run to its end."""
         while self._next() is not None:
             pass
         self.process.join()
-        self.require_success()
-
-    def require_success(self) -> None:
-        if self.process.exitcode != 0:
-            raise RuntimeError(f"a resumed run ended with {self.process.exitcode}")
 
     def _next(self) -> str | None:
         if not select.select([self.reader], [], [], PATIENCE)[0]:
@@ -91,8 +82,7 @@ def survive(family: str, kills: int, seed: int, *, forget: bool = False) -> dict
     rng = random.Random(f"{seed}/{family}")
     hit: Counter[str] = Counter()
     differences: list[str] = []
-    runs = left = 0
-    left = kills
+    runs, left = 0, kills
     with tempfile.TemporaryDirectory() as root:
         while left:
             inside = bool((runs + sorted(FAMILIES).index(family)) % 2) or forget
@@ -107,7 +97,6 @@ def survive(family: str, kills: int, seed: int, *, forget: bool = False) -> dict
                 victim = Victim(folder, family, inside, forget)
                 met = victim.kill_at(phase, rng.randint(1, 4), rng.uniform(0, LONGEST_DELAY))
                 if met is None:
-                    victim.require_success()
                     break
                 hit[met] += 1
                 left -= 1
@@ -125,15 +114,24 @@ def _plan(rng: random.Random, kills: int) -> list[str]:
 
 
 def _differences(whole: Path, killed: Path) -> list[str]:
+    if not (killed / "result.json").exists():
+        return ["a resumed run ended with an error"]
     one, other = (json.loads((f / "result.json").read_text()) for f in (whole, killed))
     found = [f"{key}: {one[key]} != {other[key]}" for key in one if one[key] != other[key]]
     files = [(f / "architecture.json").read_text() for f in (whole, killed)]
     found += ["architecture.json"] if files[0] != files[1] else []
-    # What was logged after the last checkpoint before a kill is logged again, the same.
-    rows = [sorted(set((f / "rows.jsonl").read_text().splitlines())) for f in (whole, killed)]
-    if rows[0] != rows[1]:
-        found.append(f"rows: {sorted(set(rows[0]) ^ set(rows[1]))[:4]}")
-    return found
+    return found + _differences_of_rows(whole, killed)
+
+
+def _differences_of_rows(whole: Path, killed: Path) -> list[str]:
+    """Compare what was logged. What came after the last checkpoint is logged twice, the same.
+
+    Lightning logs the row of a batch after the checkpoint of that batch: a kill between the two
+    loses it, and such a row may be missing.
+    """
+    one, other = (set((f / "rows.jsonl").read_text().splitlines()) for f in (whole, killed))
+    lost = [row for row in one - other if (json.loads(row)[0] + 1) % CHECKPOINT_EVERY]
+    return [f"row {row}" for row in sorted([*lost, *(other - one)])]
 
 
 def main() -> int:

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, cast, get_args, overload, runtime_checkable
@@ -255,7 +256,7 @@ def freeze(
     Raises:
         ArchitectureError: ``architecture`` does not fit the model.
         FreezeError: fresh weights are asked for and a module with parameters has no
-            ``reset_parameters``.
+            ``reset_parameters``; or a module cannot be copied.
         ValueError: ``weights`` is neither word.
     """
     if weights not in get_args(Weights):
@@ -290,7 +291,7 @@ class _Freezer:
 
     def freeze(self, root: nn.Module) -> nn.Module:
         self.prepare(root)
-        frozen = copy.deepcopy(root, self.memo)
+        frozen = self.copy(root, "")
         for path, module in frozen.named_modules():
             for name in [n for n, value in module.__dict__.items() if isinstance(value, _Gone)]:
                 del module.__dict__[name]
@@ -317,7 +318,17 @@ class _Freezer:
         replacement = self.select(module)
         self.tie(replacement)
         self.prepare(replacement)
-        self.memo[id(module)] = copy.deepcopy(replacement, self.memo)
+        self.memo[id(module)] = self.copy(replacement, self.paths.get(module, ""))
+
+    def copy(self, module: nn.Module, path: str) -> nn.Module:
+        try:
+            return copy.deepcopy(module, self.memo)
+        except (TypeError, RuntimeError, AttributeError, pickle.PicklingError) as error:
+            raise FreezeError(
+                f"the {type(module).__name__} at {path!r} cannot be copied: {error}.\n"
+                "  expected: modules that copy.deepcopy takes, tensors in parameters and buffers\n"
+                "  fix: keep handles, locks and the like out of it, or give it a __deepcopy__"
+            ) from error
 
     def tie(self, module: nn.Module) -> None:
         """Let parameters that were cut in the same way from one parameter be one again."""

@@ -28,6 +28,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from .._registry import Registry, default_registry
@@ -91,6 +92,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         mutation_hooks: as given.
         seed: as given or found.
         registry: where plugins are looked up.
+        needs_choices: whether a fit of a model without any choice is refused. Switched off, such
+            a model is trained as it is.
         ranking: the last result of :meth:`rank`, None before.
         architecture_batches: what ``arch_dataloader`` yields, endlessly; None without one.
         train_dataloader_of_fit: what the last fit trained on, None before.
@@ -104,6 +107,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     """
 
     decisions: DecisionTable
+    needs_choices = True
 
     def __init__(
         self,
@@ -208,7 +212,11 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self.require_loss_of_training_step()
         self._require_equal_plugins()
         self._require_its_modules()
+        self._require_choices()
+        self._require_numbers()
         require_folders(self.trainer)
+        if self.architecture_batches is not None:
+            self.architecture_batches.require()
         strategy = self.trainer.strategy
         samples = any(d.leaves_out and d.spec.size > 1 for d in self.decisions)
         if not samples or not isinstance(strategy, tree_of(strategy).own(DDPStrategy)):
@@ -237,6 +245,33 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                     "  expected: the modules that the search put there\n"
                     "  fix: replace modules before the search is made; leave out "
                     "Trainer(sync_batchnorm=True), which replaces BatchNorm after that"
+                )
+
+    def _require_choices(self) -> None:
+        """Refuse a model with nothing to choose, and layers that have no shape yet."""
+        if self.needs_choices and not self._nas_modules:
+            raise StrategyError(
+                f"there is no choice in {type(self.model).__name__}.\n"
+                "  expected: at least one, in a submodule; torch does not see into plain lists\n"
+                "  fix: put a LayerChoice or another choice where a layer is, a list of them into "
+                "an nn.ModuleList; search.needs_choices = False trains the model as it is"
+            )
+        for path, part in self.model.named_modules() if self._nas_modules else ():
+            if any(map(is_lazy, [*part._parameters.values(), *part._buffers.values()])):
+                raise StrategyError(
+                    f"the {type(part).__name__} at {path!r} has no shape before its first batch.\n"
+                    "  expected: layers with shapes; a search may train others first\n"
+                    "  fix: say its number of inputs, or run the model once on a batch before "
+                    "oneshot.search"
+                )
+
+    def _require_numbers(self) -> None:
+        for decision in self.decisions:
+            if not all(bool(p.isfinite().all()) for p in decision.parameters()):
+                raise StrategyError(
+                    f"the architecture parameters of {decision.spec.label!r} are not finite.\n"
+                    "  expected: numbers\n"
+                    "  fix: go on from an earlier checkpoint"
                 )
 
     def require_loss_of_training_step(self) -> None:
