@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import random
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -166,7 +165,7 @@ def run(folder: Path, family: str, *, inside: bool, tell: Moment, forget: bool =
     model.__dict__["tell"] = tell
     strategy, options = FAMILIES[family]
     if strategy in LEARNS:
-        options = {**options, "arch_dataloader": DataLoader(_data(24, 1), BATCH, shuffle=True)}
+        options = {**options, "arch_dataloader": DataLoader(data(24, 1), BATCH, shuffle=True)}
     search = oneshot.search(model, strategy, seed=5, **options)
     every = {"every_n_train_steps": CHECKPOINT_EVERY} if inside else {}
     trainer = Trainer(
@@ -181,7 +180,7 @@ def run(folder: Path, family: str, *, inside: bool, tell: Moment, forget: bool =
         enable_model_summary=False,
         num_sanity_val_steps=0,
     )
-    train, val = _data(BATCHES * BATCH, 0), DataLoader(_data(24, 2), BATCH)
+    train, val = data(BATCHES * BATCH, 0), DataLoader(data(24, 2), BATCH)
     epochs = DataLoader(train, BATCH, sampler=DistributedSampler(train, 1, 0))
     trainer.fit(
         search,
@@ -231,14 +230,14 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _data(n: int, seed: int) -> TensorDataset:
+def data(n: int, seed: int) -> TensorDataset:
+    """Return ``n`` points of two classes that no line parts."""
     x = torch.randn(n, 6, generator=torch.Generator().manual_seed(seed))
     return TensorDataset(x, (x[:, 0] * x[:, 1] > 0).long())
 
 
-def in_child(folder: str, family: str, inside: bool, forget: bool, pipe: int | Any) -> None:
+def in_child(folder: str, family: str, inside: bool, forget: bool, pipe: Any) -> None:
     """Run in a process of its own; write a byte for each moment to ``pipe``."""
-    random.seed()
     descriptor = pipe.fileno()
     run(
         Path(folder),

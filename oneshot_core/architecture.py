@@ -122,14 +122,17 @@ class Architecture(Mapping[str, Choice]):
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:  # UnicodeDecodeError is one, too
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
             raise _unreadable(path, f"it is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise _unreadable(path, f"its schema is {schema!r}")
         if not isinstance(data.get("choices"), dict):
             raise _unreadable(path, "it holds no choices")
-        architecture = cls(data["choices"])
+        try:
+            architecture = cls(data["choices"])
+        except RecursionError as error:
+            raise _unreadable(path, "its choices are nested too deeply") from error
         if "space" in data:
             try:
                 architecture._space = SpaceRecord(

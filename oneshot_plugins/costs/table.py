@@ -239,7 +239,7 @@ class CostTable:
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _unreadable(path, f"it is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
@@ -256,7 +256,7 @@ class CostTable:
                 deviation=deviation,
                 origin=dict(data["origin"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, OneShotError) as error:
+        except Exception as error:  # whatever the file holds in the place of what belongs there
             raise _unreadable(path, f"it is damaged ({error!r})") from error
         return table
 
