@@ -324,6 +324,7 @@ class _Freezer:
         self.memo[id(module)] = self.copy(replacement, self.paths.get(module, ""))
 
     def copy(self, module: nn.Module, path: str) -> nn.Module:
+        """Return a copy of ``module``, which stands at ``path``, with what is in the memo."""
         try:
             return copy.deepcopy(module, self.memo)
         except (TypeError, RuntimeError, AttributeError, pickle.PicklingError) as error:

@@ -87,7 +87,7 @@ def _tensors(root: nn.Module) -> Iterator[Tensor]:
 
 
 def _enter(memo: dict[int, Any], tensor: Tensor) -> None:
-    if id(tensor) in memo or is_lazy(tensor):
+    if id(tensor) in memo:
         return
     empty = torch.empty_like(tensor, device=META)
     if isinstance(tensor, nn.Parameter):

@@ -131,9 +131,9 @@ def _require_numbers(loss: Tensor, gradients: Iterable[Tensor | None], index: in
     parts = [loss.detach(), *(g for g in gradients if g is not None)]
     if bool(torch.cat([part.reshape(-1).float() for part in parts]).isfinite().all()):
         return
+    what = "a gradient that is not finite" if loss.isfinite() else f"the loss {loss.item():g}"
     raise StrategyError(
-        f"the loss of architecture batch {index} is {loss.item():g}, its gradient "
-        f"{'not finite' if loss.isfinite() else 'unusable'}.\n"
+        f"architecture batch {index} has {what}.\n"
         "  expected: numbers; the architecture parameters are as they were before this batch\n"
         "  fix: go on from the last checkpoint with a smaller learning rate or "
         "gradient_clip_val, or look into the batch"

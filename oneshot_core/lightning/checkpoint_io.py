@@ -8,6 +8,7 @@ import zipfile
 from typing import IO, Any
 
 import torch
+from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning import Trainer
 from pytorch_lightning.plugins import TorchCheckpointIO
 
@@ -19,8 +20,8 @@ from .trees import count_as
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Lets a Trainer write checkpoints that are whole, and on the disk, or not there at all.
 
-    ``Trainer(plugins=[AtomicCheckpointIO()])``. For files; URLs are left to Lightning. Strategies
-    that write folders (FSDP, DeepSpeed) do not ask it.
+    ``Trainer(plugins=[AtomicCheckpointIO()])``. For files; how URLs are written is left to
+    Lightning. Strategies that write folders (FSDP, DeepSpeed) do not ask it.
 
     Lightning's own way is to write into the system's temporary folder and to move the file. If
     that is another file system, moving is copying, which a kill cuts off; nothing waits for the
@@ -69,8 +70,8 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         only = weights_only is not False
         if _is_url(path):
-            remote: dict[str, Any] = super().load_checkpoint(path, map_location, only)
-            return remote
+            with get_filesystem(path).open(path, "rb") as file:
+                return read_checkpoint(file, map_location or "cpu", weights_only=only)
         return read_checkpoint(path, map_location or "cpu", weights_only=only)
 
 

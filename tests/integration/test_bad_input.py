@@ -195,37 +195,25 @@ def test_a_loss_that_is_no_number_ends_the_search_with_parameters_that_are(
     strategy: str, factor: float
 ) -> None:
     search = oneshot.search(Net(factor=factor), strategy, arch_dataloader=data(), seed=0)
-    with pytest.raises(StrategyError, match=r"loss of architecture batch 0 is (nan|inf)") as raised:
+    with pytest.raises(StrategyError, match=r"batch 0 has the loss (nan|inf)") as raised:
         fit(search)
     require_three_parts(raised.value)
     assert all(bool(p.isfinite().all()) for p in search.decisions.parameters())
 
 
-class Root(nn.Module):
-    """Its value at 0 is a number, its slope is not."""
+class RootOfZero(Net):
+    """Its loss is a number, and the slope by the probabilities is not."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return (0 * x).sqrt() + x
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        nothing = 0 * self.body.decisions[0].probabilities()
+        return super().training_step(batch, batch_idx) + nothing.sqrt().sum()
 
 
 def test_a_gradient_that_is_no_number_ends_the_search_too() -> None:
-    model = Net([nn.Sequential(nn.Linear(4, 4), Root()), nn.Tanh()])
-    search = oneshot.search(nn_root(model), "darts", arch_dataloader=data(), seed=0)
-    with pytest.raises(StrategyError, match=r"is [0-9.]+, its gradient not finite"):
+    search = oneshot.search(RootOfZero(), "darts", arch_dataloader=data(), seed=0)
+    with pytest.raises(StrategyError, match="has a gradient that is not finite"):
         fit(search)
     assert bool(search.decisions["body"].alpha.isfinite().all())
-
-
-def nn_root(model: Net) -> Net:
-    """Let the loss depend on the probabilities through a root of zero."""
-    step = model.training_step
-
-    def training_step(batch: Any, batch_idx: int) -> Tensor:
-        weights = model.body.decisions[0].probabilities()
-        return step(batch, batch_idx) + (0 * weights).sqrt().sum()
-
-    model.training_step = training_step  # type: ignore[method-assign]
-    return model
 
 
 def test_candidates_that_cannot_be_added_are_named_at_the_first_batch() -> None:
