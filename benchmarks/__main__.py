@@ -14,6 +14,8 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from oneshot_core.files import write_text
+
 from .cases import CASES, MEMORIES
 from .growth import GROWTHS
 
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "memory": {name: found._asdict() for name, found in memories.items()},
             "growth": {name: found._asdict() for name, found in growths.items()},
         }
-        args.json.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+        write_text(args.json, json.dumps(data, indent=1) + "\n")
 
 
 def _run(group: Mapping[str, Callable[[], NamedTuple]], wanted: Sequence[str]) -> dict[str, Any]:

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from .hooks import MutationHook, no_default_hook
     from .hookspecs import Component, hookimpl
     from .inspection import Inspection, inspect
-    from .lightning import BaseOneShotLightningModule, ParetoFront, Ranked, Ranking, search
+    from .lightning import (
+        AtomicCheckpointIO,
+        BaseOneShotLightningModule,
+        ParetoFront,
+        Ranked,
+        Ranking,
+        SeedEachBatch,
+        search,
+    )
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
     from .space import (
@@ -61,6 +69,8 @@ _HOME = {
     "minimum": "space",
     "uniform": "space",
     "search": "lightning",
+    "AtomicCheckpointIO": "lightning",
+    "SeedEachBatch": "lightning",
     "Architecture": "architecture",
     "freeze": "architecture",
     "ParetoFront": "lightning",
@@ -92,6 +102,7 @@ _HOME = {
 __all__ = [
     "Active",
     "Architecture",
+    "AtomicCheckpointIO",
     "BaseOneShotLightningModule",
     "BaseSuperNetModule",
     "Cell",
@@ -112,6 +123,7 @@ __all__ = [
     "Ranking",
     "Registry",
     "Repeat",
+    "SeedEachBatch",
     "Value",
     "ValueChoice",
     "__version__",

@@ -6,6 +6,7 @@ import copy
 import json
 import math
 import os
+import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, cast, get_args, overload, runtime_checkable
@@ -14,6 +15,7 @@ from torch import nn
 
 from ._table import Table
 from .errors import ArchitectureError, FreezeError
+from .files import write_text
 from .model_space import ModelSpace
 from .space.graph import GraphWhenFrozen, as_graph
 from .space.mutable import MutableModule
@@ -103,14 +105,18 @@ class Architecture(Mapping[str, Choice]):
         return choice == taken or (isinstance(taken, tuple) and choice in taken)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write JSON to ``path``, whole or not at all; return the path."""
+        """Write JSON to ``path``, whole or not at all; return the path.
+
+        Raises:
+            OutputError: the file cannot be written; the old one is left.
+        """
         data: dict[str, object] = {"schema": SCHEMA, "choices": dict(self._choices)}
         if self._space is not None:
             data["space"] = {
                 "fingerprint": self._space.fingerprint,
                 "parameters": self._space.parameters,
             }
-        return write_text(Path(path), json.dumps(data, indent=2) + "\n")
+        return write_text(path, json.dumps(data, indent=2) + "\n")
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Architecture:
@@ -123,14 +129,17 @@ class Architecture(Mapping[str, Choice]):
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:  # UnicodeDecodeError is one, too
+        except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
             raise _unreadable(path, f"it is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise _unreadable(path, f"its schema is {schema!r}")
         if not isinstance(data.get("choices"), dict):
             raise _unreadable(path, "it holds no choices")
-        architecture = cls(data["choices"])
+        try:
+            architecture = cls(data["choices"])
+        except RecursionError as error:
+            raise _unreadable(path, "its choices are nested too deeply") from error
         if "space" in data:
             try:
                 architecture._space = SpaceRecord(
@@ -224,18 +233,6 @@ def _unreadable(path: object, why: str) -> ArchitectureError:
     )
 
 
-def write_text(path: Path, text: str) -> Path:
-    """Write ``text`` to ``path`` so that a reader sees the old file or the new, never half."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    return path
-
-
 @runtime_checkable
 class Search(Protocol):
     """A search, seen from here: something that holds a mutated model."""
@@ -272,7 +269,7 @@ def freeze(
     Raises:
         ArchitectureError: ``architecture`` does not fit the model.
         FreezeError: fresh weights are asked for and a module with parameters has no
-            ``reset_parameters``.
+            ``reset_parameters``; or a module cannot be copied.
         ValueError: ``weights`` is neither word.
     """
     if weights not in get_args(Weights):
@@ -307,7 +304,7 @@ class _Freezer:
 
     def freeze(self, root: nn.Module) -> nn.Module:
         self.prepare(root)
-        frozen = copy.deepcopy(root, self.memo)
+        frozen = self.copy(root, "")
         for path, module in frozen.named_modules():
             for name in [n for n, value in module.__dict__.items() if isinstance(value, _Gone)]:
                 del module.__dict__[name]
@@ -334,7 +331,18 @@ class _Freezer:
         replacement = self.select(module)
         self.tie(replacement)
         self.prepare(replacement)
-        self.memo[id(module)] = copy.deepcopy(replacement, self.memo)
+        self.memo[id(module)] = self.copy(replacement, self.paths.get(module, ""))
+
+    def copy(self, module: nn.Module, path: str) -> nn.Module:
+        """Return a copy of ``module``, which stands at ``path``, with what is in the memo."""
+        try:
+            return copy.deepcopy(module, self.memo)
+        except (TypeError, RuntimeError, AttributeError, pickle.PicklingError) as error:
+            raise FreezeError(
+                f"the {type(module).__name__} at {path!r} cannot be copied: {error}.\n"
+                "  expected: modules that copy.deepcopy takes, tensors in parameters and buffers\n"
+                "  fix: keep handles, locks and the like out of it, or give it a __deepcopy__"
+            ) from error
 
     def tie(self, module: nn.Module) -> None:
         """Let parameters that were cut in the same way from one parameter be one again."""

@@ -51,6 +51,14 @@ class MissingDataError(StrategyError):
     """A strategy has no data to train the architecture on."""
 
 
+class OutputError(OneShotError, OSError):
+    """A file cannot be written; what was there before still is."""
+
+
+class CheckpointError(OneShotError, RuntimeError):
+    """A file is no checkpoint, or no whole one."""
+
+
 class RankingError(OneShotError, ValueError):
     """Architectures cannot be scored as asked."""
 

@@ -46,13 +46,14 @@ def from_nni(
         label = _ours(theirs, labels or {})
         spec = space.specs.get(label)
         choice = value if spec is None else _read(value, spec)
-        if read.setdefault(label, choice) != choice:
+        if label in read and read[label] != choice:
             raise ArchitectureError(
                 f"{origin[label]!r} and {theirs!r} both stand for {label!r}, and differ: "
                 f"{read[label]!r}, {choice!r}.\n"
                 "  expected: one value for each label\n"
                 "  fix: correct labels={...}"
             )
+        read[label] = choice
         origin.setdefault(label, theirs)
     unknown = [label for label in read if label not in space.specs]
     beginning = _common_beginning(unknown, space)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from oneshot_core.architecture import SCHEMA, Architecture, Patch, freeze, write_text
+from oneshot_core.architecture import SCHEMA, Architecture, Patch, freeze
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import ArchitectureError, FreezeError
 from oneshot_core.model_space import ModelSpace
@@ -272,14 +272,6 @@ def test_files_that_are_no_architecture_are_refused(
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         Architecture.load(tmp_path / "nowhere.json")
-
-
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
-    path = write_text(tmp_path / "a.txt", "old")
-    with pytest.raises(UnicodeEncodeError):
-        write_text(path, "\ud800")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_another_space_is_refused_with_the_differences() -> None:

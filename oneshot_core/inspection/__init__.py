@@ -85,7 +85,8 @@ def inspect(
 
     Raises:
         UnsupportedModuleError: the model is itself a choice.
-        InspectionError: ``forward`` does not accept the sample batch.
+        InspectionError: ``forward`` does not accept the sample batch, a module cannot be copied,
+            or has no shape before its first batch.
         LabelError: one label names two different choices.
         SpaceError: nothing keeps the constraints.
         UnknownComponentError: a strategy has another name.

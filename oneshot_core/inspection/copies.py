@@ -10,7 +10,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
+from ..errors import InspectionError
 from ..supernet import BaseSuperNetModule
 from .feed import tensors_in
 
@@ -24,16 +26,44 @@ def copy_of(root: nn.Module, *, data: bool) -> nn.Module:
         root: stays as it is.
         data: whether to copy tensors; else they are on torch's meta device, which knows shapes
             only and takes no memory.
+
+    Raises:
+        InspectionError: a module cannot be copied, or has no shape yet.
     """
+    for path, module in root.named_modules():
+        if any(map(is_lazy, [*module._parameters.values(), *module._buffers.values()])):
+            raise InspectionError(
+                f"the {type(module).__name__} at {path!r} has no shape before its first batch.\n"
+                "  expected: layers with shapes\n"
+                "  fix: say its number of inputs, or run the model once on a batch"
+            )
     memo: dict[int, Any] = {}
     for tensor in _tensors(root):
         if not data:
             _enter(memo, tensor)
         elif not tensor.is_leaf:  # deepcopy refuses those
             memo[id(tensor)] = tensor.detach().clone()
-    copied: nn.Module = _copied(root, memo)
+    try:
+        copied: nn.Module = _copied(root, memo)
+    except Exception as error:
+        raise InspectionError(
+            f"{_what_refuses(root)} cannot be copied: {error}.\n"
+            "  expected: modules that copy.deepcopy takes; freezing copies, too\n"
+            "  fix: keep handles, locks and the like out of it, or give it a __deepcopy__"
+        ) from error
     _put_back(copied)
     return copied.eval()
+
+
+def _what_refuses(root: nn.Module) -> str:
+    """Return the module that cannot be copied, in words."""
+    for path, module in root.named_modules():
+        apart = ("_parameters", "_buffers", "_modules")
+        try:
+            copy.deepcopy({k: v for k, v in module.__dict__.items() if k not in apart})
+        except Exception:
+            return f"the {type(module).__name__} at {path!r}"
+    return f"the {type(root).__name__}"
 
 
 def already_mutated(root: nn.Module) -> dict[str, BaseSuperNetModule]:
@@ -57,7 +87,7 @@ def _tensors(root: nn.Module) -> Iterator[Tensor]:
 
 
 def _enter(memo: dict[int, Any], tensor: Tensor) -> None:
-    if id(tensor) in memo or nn.parameter.is_lazy(tensor):
+    if id(tensor) in memo:
         return
     empty = torch.empty_like(tensor, device=META)
     if isinstance(tensor, nn.Parameter):

@@ -22,7 +22,7 @@ def gradient_bytes(root: nn.Module) -> int:
 
 
 def _bytes(tensors: Iterable[Tensor]) -> int:
-    return sum(t.numel() * t.element_size() for t in tensors if not nn.parameter.is_lazy(t))
+    return sum(t.numel() * t.element_size() for t in tensors)
 
 
 def activation_bytes(probe: Probe) -> tuple[int, Any]:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from .baselines import Baseline, Baselines
 from .build import search
+from .checkpoint_io import AtomicCheckpointIO
 from .evaluation import Outcome, Ranked, Ranking, Searcher
 from .front import ParetoFront, Scored
 from .module import BaseOneShotLightningModule
+from .seeding import SeedEachBatch
 
 __all__ = [
+    "AtomicCheckpointIO",
     "BaseOneShotLightningModule",
     "Baseline",
     "Baselines",
@@ -18,5 +21,6 @@ __all__ = [
     "Ranking",
     "Scored",
     "Searcher",
+    "SeedEachBatch",
     "search",
 ]

@@ -35,7 +35,8 @@ def architecture_step(
         The loss, detached; None if there was none, or nothing to train.
 
     Raises:
-        StrategyError: an architecture optimizer holds weights, or there is no batch.
+        StrategyError: an architecture optimizer holds weights, there is no batch, or the loss or
+            its gradient is no number.
     """
     optimizers = search.architecture_optimizers()
     parameters = [p for p in search.decisions.parameters() if p.requires_grad]
@@ -54,6 +55,8 @@ def architecture_step(
         if found is None:
             return None
         loss, gradients = found
+    if scale == 1:
+        _require_numbers(loss, gradients, index)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         if gradient is None:
             parameter.grad = None
@@ -123,6 +126,20 @@ def _require_no_weights(model: LightningModule, optimizers: Iterable[Optimizer])
             "  fix: if a callback added them to every optimizer, as BaseFinetuning does, let "
             "it leave out those for which pl_module.is_architecture_optimizer(optimizer)"
         )
+
+
+def _require_numbers(loss: Tensor, gradients: Iterable[Tensor | None], index: int) -> None:
+    """Refuse what would make every architecture parameter NaN for good."""
+    parts = [loss.detach(), *(g for g in gradients if g is not None)]
+    if bool(torch.cat([part.reshape(-1).float() for part in parts]).isfinite().all()):
+        return
+    what = "a gradient that is not finite" if loss.isfinite() else f"the loss {loss.item():g}"
+    raise StrategyError(
+        f"architecture batch {index} has {what}.\n"
+        "  expected: numbers; the architecture parameters are as they were before this batch\n"
+        "  fix: go on from the last checkpoint with a smaller learning rate or "
+        "gradient_clip_val, or look into the batch"
+    )
 
 
 def _loss_scale(trainer: Trainer) -> float:

@@ -8,7 +8,7 @@ does not notice, and a resumed search goes on with exactly the batches it would 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import torch
@@ -34,9 +34,20 @@ class ArchitectureBatches:
 
     Attributes:
         drawn: how many batches were handed out; set it to go on after a resume.
+
+    Raises:
+        StrategyError: ``loader`` can be read only once.
     """
 
     def __init__(self, loader: Iterable[Any], seed: int, module: nn.Module) -> None:
+        # A class of one's own may begin anew in __iter__; generators and iter(...) cannot.
+        home = type(loader).__module__.partition(".")[0]
+        if isinstance(loader, Iterator) and home in ("builtins", "itertools", "torch"):
+            raise StrategyError(
+                f"the architecture loader is a {type(loader).__name__}, which can be read once.\n"
+                "  expected: a loader that can be iterated again and again\n"
+                "  fix: pass the DataLoader itself; it is started again when it is exhausted"
+            )
         self.loader = loader
         self.seed = seed
         self.module = module
@@ -57,6 +68,17 @@ class ArchitectureBatches:
         batch = next(self._stream)
         self.drawn += 1
         return batch
+
+    def require(self) -> None:
+        """Look, before training, whether there is a next batch; :meth:`next` returns it.
+
+        Raises:
+            StrategyError: the loader yields nothing.
+        """
+        first = self.next()
+        self.drawn -= 1
+        assert self._stream is not None
+        self._stream = chain([first], self._stream)
 
     def rewind(self, drawn: int) -> None:
         """Go on after the first ``drawn`` batches."""

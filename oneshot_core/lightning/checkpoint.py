@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from .._registry import Registry
 from ..architecture import SpaceRecord
-from ..errors import StrategyError
+from ..errors import CheckpointError, OneShotError, StrategyError
 
 if TYPE_CHECKING:
     from .module import BaseOneShotLightningModule
@@ -36,12 +36,27 @@ def load_search_state(search: BaseOneShotLightningModule, saved: Mapping[str, An
     """Take back what :func:`search_state` returned.
 
     Raises:
+        CheckpointError: it is not what :func:`search_state` returned.
         StrategyError: it was saved by another strategy or schema.
         ArchitectureError: it was saved by a search over another model space.
 
     Warns:
         RuntimeWarning: other plugins, or other versions of them, are in use now.
     """
+    try:
+        _load(search, saved)
+    except OneShotError:
+        raise
+    except Exception as error:  # whatever the file holds in the place of what belongs there
+        raise CheckpointError(
+            f"the search in the checkpoint is damaged: {error!r}.\n"
+            "  expected: what a search of this strategy and model space wrote\n"
+            "  fix: go on from another checkpoint, or load its state_dict alone"
+        ) from error
+    _compare_plugins(saved.get("plugins", {}), _plugins(search.registry))
+
+
+def _load(search: BaseOneShotLightningModule, saved: Mapping[str, Any]) -> None:
     expected = (CHECKPOINT_SCHEMA, type(search).__name__)
     if (saved.get("schema"), saved.get("strategy")) != expected:
         raise StrategyError(
@@ -62,7 +77,6 @@ def load_search_state(search: BaseOneShotLightningModule, saved: Mapping[str, An
         search.architecture_batches.seed = search.seed
         search.architecture_batches.rewind(saved["architecture_batches"])
     search.load_strategy_state(saved["state"])
-    _compare_plugins(saved.get("plugins", {}), _plugins(search.registry))
 
 
 def _plugins(registry: Registry) -> dict[str, str]:

@@ -28,8 +28,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils._pytree import tree_map_only
 
-from ..architecture import Architecture, freeze, write_text
+from ..architecture import Architecture, freeze
 from ..errors import RankingError
+from ..files import write_text
 from ..model_space import ModelSpace
 from ..space.spec import Choice
 from .agreement import kendall_tau

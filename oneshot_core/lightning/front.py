@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..architecture import Architecture, write_text
+from ..architecture import Architecture
 from ..errors import RankingError
+from ..files import write_text
 from .baselines import finite_values
 from .show import baselines_tables, front_table, grouped, html, new_figure, scatter
 
@@ -190,6 +191,9 @@ class ParetoFront:
 
         Columns: the objectives and constrained quantities, whether it is on the front, and the
         choices as JSON. Written whole or not at all; returns the path.
+
+        Raises:
+            OutputError: the file cannot be written; the old one is left.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
@@ -198,12 +202,15 @@ class ParetoFront:
             row = [repr(entry.values[name]) for name in self.names]
             on_front = any(entry is other for other in self.entries)
             writer.writerow([*row, on_front, json.dumps(dict(entry.architecture))])
-        return write_text(Path(path), text.getvalue())
+        return write_text(path, text.getvalue())
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
         """Write all that was scored, which of it is the front, and baselines; see ``SCHEMA``.
 
         NaN and infinity become null. Written whole or not at all; returns the path.
+
+        Raises:
+            OutputError: the file cannot be written; the old one is left.
         """
         data = {
             "schema": SCHEMA,
@@ -223,7 +230,7 @@ class ParetoFront:
             ],
             "baselines": None if self.baselines is None else self.baselines.to_dict(),
         }
-        return write_text(Path(path), json.dumps(data, indent=2, allow_nan=False) + "\n")
+        return write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
     def figure(self, x: str | None = None, y: str | None = None) -> Figure:
         """Draw the front among all that was scored, as a matplotlib figure.

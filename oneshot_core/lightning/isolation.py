@@ -30,6 +30,15 @@ def device_of(module: nn.Module) -> torch.device:
     return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
+def seed_generators(seed: int) -> None:
+    """Seed the global generators: Python's, torch's on all devices, NumPy's if it is imported."""
+    random.seed(seed)
+    torch.manual_seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy:
+        numpy.random.seed(seed % 2**32)
+
+
 @contextmanager
 def isolated_rng(module: nn.Module, seed: int | None = None) -> Iterator[None]:
     """Restore all global generators on leaving; draw from ``seed`` inside if it is given."""
@@ -41,10 +50,7 @@ def isolated_rng(module: nn.Module, seed: int | None = None) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
             if seed is not None:
-                random.seed(seed)
-                torch.manual_seed(seed)
-                if numpy:
-                    numpy.random.seed(seed % 2**32)
+                seed_generators(seed)
             yield
     finally:
         random.setstate(python_state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..architecture import Architecture
-from ..errors import RankingError
+from ..errors import OneShotError, RankingError
+from ..files import cannot_write
 from .claims import Claims
 from .front import Scored
 
@@ -39,7 +41,8 @@ class Journal:
 
     Raises:
         RankingError: the file is about something else: another space, other weights, other
-            quantities.
+            quantities; or it is damaged.
+        OutputError: a line cannot be written.
     """
 
     def __init__(
@@ -59,7 +62,10 @@ class Journal:
             "calibration_batches": calibration,
         }
         # Unbuffered: what is written is appended by one call of the system.
-        self._file = self.path.open("a+b", buffering=0)
+        try:
+            self._file = self.path.open("a+b", buffering=0)
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
         self._offset = 0  # up to where it was read
         self._entries: dict[bool, list[dict[str, Any]]] = {False: [], True: []}  # not asked for yet
         self._checked = False
@@ -107,10 +113,25 @@ class Journal:
         """
         self._catch_up()
         entries, self._entries[beside] = self._entries[beside], []
-        return [
-            Scored(Architecture(e["choices"], self.space), e["values"], e["metrics"])
-            for e in entries
-        ]
+        return list(map(self._scored, entries))
+
+    def _scored(self, entry: dict[str, Any]) -> Scored:
+        try:
+            architecture = Architecture(entry["choices"], self.space)
+            values, metrics = (
+                {str(name): float(value) for name, value in entry[key].items()}
+                for key in ("values", "metrics")
+            )
+            if sorted(values) != self.header["quantities"]:
+                raise KeyError(self.header["quantities"])
+        except (KeyError, TypeError, ValueError, AttributeError, OneShotError) as error:
+            raise RankingError(
+                f"the journal {os.fspath(self.path)!r} is damaged: {json.dumps(entry)[:200]} is no "
+                f"score ({error!r}).\n"
+                "  expected: lines that a search has written\n"
+                "  fix: take the line out, or use another file"
+            ) from error
+        return Scored(architecture, values, metrics)
 
     def add(self, scored: Scored, *, beside: bool = False) -> None:
         """Append one architecture.
@@ -120,7 +141,8 @@ class Journal:
             beside: whether no searcher has proposed it: it is there to be compared with.
 
         Raises:
-            RankingError: the file was deleted, replaced or cut, or takes no more.
+            RankingError: the file was deleted, replaced or cut.
+            OutputError: it takes no more.
         """
         self._append(
             {
@@ -136,9 +158,13 @@ class Journal:
         self._file.seek(max(0, size - 1))
         whole = self._file.read(1) in (b"", b"\n")
         line = (b"" if whole else b"\n") + json.dumps(data).encode() + b"\n"
-        if self._file.write(line) != len(line):  # at once: no other process comes between
-            raise self._lost("is full: a line was cut off")
-        os.fsync(self._file.fileno())
+        try:
+            # At once: no other process comes between. A full disk may take a part.
+            if self._file.write(line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(self._file.fileno())
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
     def _catch_up(self) -> None:
         """Read the lines that are new; the first of all says what the file is about."""

@@ -28,6 +28,7 @@ from pytorch_lightning import LightningModule
 from pytorch_lightning.strategies import DDPStrategy
 from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from .._registry import Registry, default_registry
@@ -43,6 +44,7 @@ from .appended import Appended, scheduler_config
 from .architecture_step import architecture_step, users_loss
 from .batches import ArchitectureBatches
 from .checkpoint import CHECKPOINT_KEY, load_search_state, search_state
+from .checkpoint_io import read_checkpoint, require_folders
 from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
@@ -91,6 +93,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         mutation_hooks: as given.
         seed: as given or found.
         registry: where plugins are looked up.
+        needs_choices: whether a fit of a model without any choice is refused. Switched off, such
+            a model is trained as it is.
         ranking: the last result of :meth:`rank`, None before.
         architecture_batches: what ``arch_dataloader`` yields, endlessly; None without one.
         train_dataloader_of_fit: what the last fit trained on, None before.
@@ -104,6 +108,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     """
 
     decisions: DecisionTable
+    needs_choices = True
 
     def __init__(
         self,
@@ -200,6 +205,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
         Raises:
             StrategyError: naming what is missing and the fix.
+            OutputError: checkpoints cannot be written where they are to be.
         """
         learns = self.architecture_batches is not None and any(
             d.spec.size > 1 and list(d.parameters()) for d in self.decisions
@@ -212,6 +218,11 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self.require_loss_of_training_step()
         self._require_equal_plugins()
         self._require_its_modules()
+        self._require_choices()
+        self._require_numbers()
+        require_folders(self.trainer)
+        if self.architecture_batches is not None:
+            self.architecture_batches.require()
         strategy = self.trainer.strategy
         samples = any(d.leaves_out and d.spec.size > 1 for d in self.decisions)
         if not samples or not isinstance(strategy, tree_of(strategy).own(DDPStrategy)):
@@ -240,6 +251,33 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                     "  expected: the modules that the search put there\n"
                     "  fix: replace modules before the search is made; leave out "
                     "Trainer(sync_batchnorm=True), which replaces BatchNorm after that"
+                )
+
+    def _require_choices(self) -> None:
+        """Refuse a model with nothing to choose, and layers that have no shape yet."""
+        if self.needs_choices and not self._nas_modules:
+            raise StrategyError(
+                f"there is no choice in {type(self.model).__name__}.\n"
+                "  expected: at least one, in a submodule; torch does not see into plain lists\n"
+                "  fix: put a LayerChoice or another choice where a layer is, a list of them into "
+                "an nn.ModuleList; search.needs_choices = False trains the model as it is"
+            )
+        for path, part in self.model.named_modules() if self._nas_modules else ():
+            if any(map(is_lazy, [*part._parameters.values(), *part._buffers.values()])):
+                raise StrategyError(
+                    f"the {type(part).__name__} at {path!r} has no shape before its first batch.\n"
+                    "  expected: layers with shapes; a search may train others first\n"
+                    "  fix: say its number of inputs, or run the model once on a batch before "
+                    "oneshot.search"
+                )
+
+    def _require_numbers(self) -> None:
+        for decision in self.decisions:
+            if not all(bool(p.isfinite().all()) for p in decision.parameters()):
+                raise StrategyError(
+                    f"the architecture parameters of {decision.spec.label!r} are not finite.\n"
+                    "  expected: numbers\n"
+                    "  fix: go on from an earlier checkpoint"
                 )
 
     def require_loss_of_training_step(self) -> None:
@@ -715,7 +753,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         *,
         model: LightningModule,
         strict: bool = True,
-        weights_only: bool = False,
+        weights_only: bool = True,
         **options: Any,
     ) -> BaseOneShotLightningModule:
         """Build a search over ``model`` and load weights and decisions from a checkpoint.
@@ -725,16 +763,15 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             map_location: as in ``torch.load``.
             model: a new instance of the user's module.
             strict: whether the keys of weights must match exactly.
-            weights_only: as in ``torch.load``; leave it off only for files you trust.
+            weights_only: False lets the file run code; only for files you trust.
             **options: of the strategy.
 
         Raises:
+            CheckpointError: the file is cut off, or no checkpoint.
             StrategyError: the checkpoint holds no search, or one of another strategy.
             ArchitectureError: it was saved by a search over another model space.
         """
-        checkpoint = torch.load(
-            checkpoint_path, map_location=map_location, weights_only=weights_only
-        )
+        checkpoint = read_checkpoint(checkpoint_path, map_location, weights_only=weights_only)
         if CHECKPOINT_KEY not in checkpoint:
             raise StrategyError(
                 f"{checkpoint_path!r} holds no search.\n"

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oneshot_core.cli.target import find_target
+from oneshot_core.files import require_place
 
 if TYPE_CHECKING:
     from torch import nn
@@ -95,6 +96,7 @@ def _build(args: argparse.Namespace) -> int:
             f"there is no folder {str(folder)!r} to write {args.out.name!r} to.\n"
             "  expected: a folder\n  fix: make it, or correct --out"
         )
+    require_place(args.out)
     with redirect_stdout(sys.stderr):  # what models print is no output of ours
         model = _model(args.target)
         with _bar() as progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,8 +15,8 @@ import torch
 from torch import Tensor
 
 from oneshot_core import Decision, ModelSpace, ParameterSpec
-from oneshot_core.architecture import write_text
 from oneshot_core.errors import ArchitectureError, OneShotError, StrategyError
+from oneshot_core.files import write_text
 from oneshot_core.space import Candidate, Choice, Interval
 
 SCHEMA = "oneshot.cost-table/1"
@@ -208,8 +209,12 @@ class CostTable:
             )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write JSON to ``path``, whole or not at all; return the path."""
-        return write_text(Path(path), json.dumps(self.describe(), indent=1) + "\n")
+        """Write JSON to ``path``, whole or not at all; return the path.
+
+        Raises:
+            OutputError: the file cannot be written; the old one is left.
+        """
+        return write_text(path, json.dumps(self.describe(), indent=1) + "\n")
 
     def describe(self) -> dict[str, Any]:
         """Return the table as JSON-able data."""
@@ -235,7 +240,7 @@ class CostTable:
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise _unreadable(path, f"it is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
@@ -243,7 +248,7 @@ class CostTable:
         try:
             specs = {label: _spec(label, said) for label, said in data["choices"].items()}
             rows = [_row(said, specs) for said in data["rows"]]
-            deviation = Deviation(**(data["deviation"] or {}))
+            deviation = _deviation(data["deviation"])
             table = cls(
                 str(data["cost"]),
                 specs,
@@ -252,7 +257,7 @@ class CostTable:
                 deviation=deviation,
                 origin=dict(data["origin"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError, OneShotError) as error:
+        except Exception as error:  # whatever the file holds in the place of what belongs there
             raise _unreadable(path, f"it is damaged ({error!r})") from error
         return table
 
@@ -325,6 +330,17 @@ def _row(said: Mapping[str, Any], specs: Mapping[str, ParameterSpec]) -> Row:
     if isinstance(cost, bool) or not isinstance(cost, (int, float)) or not math.isfinite(cost):
         raise ValueError(f"a cost is {cost!r}")
     return Row(taken, float(cost))
+
+
+def _deviation(said: Mapping[str, Any] | None) -> Deviation:
+    if said is None:
+        return Deviation()
+    return Deviation(
+        operator.index(said["checked"]),
+        float(said["absolute"]),
+        float(said["relative"]),
+        bool(said["everything"]),
+    )
 
 
 def _kin(one: object, other: object) -> bool:

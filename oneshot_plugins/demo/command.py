@@ -6,9 +6,10 @@ import argparse
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oneshot_core.errors import OneShotError
+from oneshot_core.files import require_place
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -77,6 +78,7 @@ def _run(args: argparse.Namespace) -> int:
 
     console = Console(highlight=False)
     out: Path = args.out
+    require_place(out / "search.ckpt")
     checkpoint = out / "search.ckpt"
     seed, strategy, epochs = _settings(args, checkpoint)
     interrupt = Interrupt()
@@ -105,8 +107,6 @@ def _run(args: argparse.Namespace) -> int:
 
 def _settings(args: argparse.Namespace, checkpoint: Path) -> tuple[int, str, int]:
     """Return seed, strategy and epochs: as asked for, or those of the run that is resumed."""
-    import torch
-
     if args.epochs is not None and args.epochs < 1:
         raise DemoError(f"--epochs {args.epochs}.\n  expected: 1 or more\n  fix: correct it")
     if not args.resume:
@@ -119,7 +119,7 @@ def _settings(args: argparse.Namespace, checkpoint: Path) -> tuple[int, str, int
             f"  expected: the file {checkpoint}\n"
             "  fix: leave --resume out, or name the folder with --out"
         )
-    saved = torch.load(checkpoint, weights_only=False)["hyper_parameters"]
+    saved = _settings_of(checkpoint)
     for name, was in saved.items():
         asked = getattr(args, name)
         if asked is not None and asked != was:
@@ -131,9 +131,25 @@ def _settings(args: argparse.Namespace, checkpoint: Path) -> tuple[int, str, int
     return saved["seed"], saved["strategy"], saved["epochs"]
 
 
+def _settings_of(checkpoint: Path) -> dict[str, Any]:
+    """Return the settings that a run has written into its checkpoint."""
+    from oneshot_core import AtomicCheckpointIO
+
+    saved: Any = AtomicCheckpointIO().load_checkpoint(checkpoint).get("hyper_parameters")
+    kinds = {"seed": int, "strategy": str, "epochs": int}
+    if not isinstance(saved, dict) or {k: type(v) for k, v in saved.items()} != kinds:
+        raise DemoError(
+            f"{str(checkpoint)!r} was not written by the demo.\n"
+            "  expected: what an interrupted run of it left\n"
+            "  fix: leave --resume out, or name another folder with --out"
+        )
+    return saved
+
+
 def _report(experiment: Experiment, out: Path, console: Console, *, resume: bool) -> None:
-    import torch
     from rich.table import Table
+
+    from oneshot_core import AtomicCheckpointIO
 
     from .figure import draw
 
@@ -147,7 +163,7 @@ def _report(experiment: Experiment, out: Path, console: Console, *, resume: bool
     results["largest"] = experiment.train(experiment.largest(), "training the largest")
 
     best.save(out / "architecture.json")
-    torch.save(results["found"].net.state_dict(), out / "model.pt")
+    AtomicCheckpointIO().save_checkpoint(results["found"].net.state_dict(), out / "model.pt")
     draw(out / "demo.png", results, ranking=ranking, probabilities=search.export_probs())
     table = Table(title="\nEach network trained from scratch, tested on the official test set")
     table.add_column("network", no_wrap=True)

@@ -104,7 +104,6 @@ class Experiment:
             search,
             shuffled(weights_data, BATCH, self.seed),
             ckpt_path=self.checkpoint if resume else None,
-            weights_only=False,
         )
         self.check_interrupt()
         return search

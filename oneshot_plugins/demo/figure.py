@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from oneshot_core import Ranking, freeze
+from oneshot_core.files import whole_file
 from oneshot_core.space import Candidate
 from oneshot_plugins.costs.counts import parameters
 from oneshot_plugins.spaces.chain import OPERATIONS, Chain1d
@@ -48,7 +49,8 @@ def draw(
         fontsize=13,
         fontweight="bold",
     )
-    figure.savefig(path, dpi=150)
+    with whole_file(path) as file:
+        figure.savefig(file, format=path.suffix[1:], dpi=150)
     return path
 
 

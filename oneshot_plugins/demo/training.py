@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import signal
 import warnings
 from collections.abc import Iterator
@@ -17,6 +16,8 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor, nn
+
+from oneshot_core import AtomicCheckpointIO
 
 CHECKPOINT_EVERY = 25
 """Epochs between two checkpoints of the supernet."""
@@ -146,7 +147,7 @@ class EpochProgress(Callback):
 
 
 class RegularCheckpoint(Checkpoint):
-    """Write one checkpoint every few epochs and when training ends, whole or not at all."""
+    """Write one checkpoint every few epochs and when training ends."""
 
     def __init__(self, path: Path, every: int = CHECKPOINT_EVERY) -> None:
         self.path = path
@@ -155,9 +156,7 @@ class RegularCheckpoint(Checkpoint):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         epoch = trainer.current_epoch + 1
         if epoch % self.every == 0 or epoch == trainer.max_epochs or trainer.should_stop:
-            temporary = self.path.with_suffix(".part")
-            trainer.save_checkpoint(temporary)
-            os.replace(temporary, self.path)
+            trainer.save_checkpoint(self.path)
 
 
 def trainer(epochs: int, *callbacks: Callback) -> Trainer:
@@ -167,6 +166,7 @@ def trainer(epochs: int, *callbacks: Callback) -> Trainer:
         accelerator="cpu",
         logger=False,
         callbacks=list(callbacks),
+        plugins=[AtomicCheckpointIO()],
         enable_checkpointing=any(isinstance(c, Checkpoint) for c in callbacks),
         enable_progress_bar=False,
         enable_model_summary=False,

@@ -6,6 +6,9 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
+from oneshot_core.errors import OutputError
+from oneshot_core.files import write_text
+
 from .folder import ReportError, Run, read_run
 
 DESCRIPTION = """\
@@ -54,8 +57,10 @@ class Report:
         try:
             written = _write(found, out, args.figures)
         except OSError as error:
+            reason = error.__cause__ if isinstance(error, OutputError) else error
+            assert isinstance(reason, OSError)
             raise ReportError(
-                f"{error.filename!r} cannot be written: {error.strerror}.\n"
+                f"{reason.filename or str(out)!r} cannot be written: {reason.strerror}.\n"
                 "  expected: a file, and a folder for the figures, that can be written\n"
                 "  fix: name others with --out FILE and --figures DIR"
             ) from error
@@ -69,7 +74,7 @@ def _write(run: Run, out: Path, figures: Path | None) -> list[Path]:
 
     page = render(run)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(page, encoding="utf-8")
+    write_text(out, page)
     if figures is None:
         return []
     from .figures import draw

@@ -15,6 +15,7 @@ from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, Logger
+from pytorch_lightning.plugins import TorchCheckpointIO
 from torch.optim import Optimizer
 
 import oneshot_core as oneshot
@@ -192,7 +193,10 @@ class SearchCLI(LightningCLI):
             callbacks.append(SearchCheckpoint(folder.checkpoint))
         self.trainer_defaults = {"callbacks": callbacks}
         with explained("making the Trainer", "search"):
-            return super().instantiate_trainer(logger=_loggers(section.logger, folder))
+            trainer: Trainer = super().instantiate_trainer(logger=_loggers(section.logger, folder))
+        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else the user has chosen
+            trainer.strategy.checkpoint_io = oneshot.AtomicCheckpointIO()
+        return trainer
 
     def save(self, path: Path) -> None:
         """Write the whole configuration, as it can be run again."""

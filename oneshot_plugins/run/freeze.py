@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from oneshot_core.files import whole_file
+
 from .words import require_jsonargparse
 
 DESCRIPTION = """\
@@ -68,9 +70,10 @@ class FreezeCommand:
         else:
             network = oneshot_core.freeze(run.search, architecture, weights="fresh")
         out = args.out or run.folder.path / "model.pt"
-        torch.save(network.state_dict(), out)
-        file = args.architecture or run.folder.architecture
-        print(f"written: {out}, {architecture}\nload it with\n{_lines(run, file, out)}")
+        with whole_file(out) as file:
+            torch.save(network.state_dict(), file)
+        source = args.architecture or run.folder.architecture
+        print(f"written: {out}, {architecture}\nload it with\n{_lines(run, source, out)}")
         return 0
 
 

@@ -17,7 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 import oneshot_core
 from oneshot_core import BaseOneShotLightningModule, BaseSuperNetModule
-from oneshot_core.architecture import write_text
+from oneshot_core.files import write_text
 from oneshot_core.lightning.baselines import finite, finite_values
 from oneshot_core.lightning.trees import tree_of
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 import random
 from collections.abc import Iterator
 from typing import Any
@@ -119,18 +120,45 @@ def test_any_iterable_that_can_be_repeated_is_a_loader() -> None:
     assert take(batches, 5) == ["a", "b", "a", "b", "a"]
 
 
-@pytest.mark.parametrize("empty", [[], iter(()), (n for n in ())])
-def test_loader_without_a_batch_is_refused(empty: Any) -> None:
+class Once:
+    """A loader of one's own that has nothing left after the first pass."""
+
+    def __init__(self, batches: Any) -> None:
+        self.batches = iter(batches)
+
+    def __iter__(self) -> Any:
+        return self.batches
+
+
+@pytest.mark.parametrize("empty", [[], Once(())], ids=["list", "once"])
+def test_loader_without_a_batch_is_refused_before_one_is_needed(empty: Any) -> None:
     with pytest.raises(StrategyError, match="yields no batch"):
-        ArchitectureBatches(empty, 0, MODULE).next()
+        ArchitectureBatches(empty, 0, MODULE).require()
 
 
-def test_generator_that_is_used_up_is_refused() -> None:
-    batches = ArchitectureBatches(iter([1, 2]), 0, MODULE)
-    take(batches, 2)
+def test_looking_for_a_first_batch_takes_none_away() -> None:
+    batches, looked = (ArchitectureBatches(loader(), 0, MODULE) for _ in range(2))
+    for drawn in (0, 3, 5):
+        for stream in (batches, looked):
+            stream.rewind(drawn)
+        looked.require()
+        looked.require()
+        assert looked.drawn == drawn
+        assert equal(take(looked, 6), take(batches, 6))
+        assert looked.drawn == batches.drawn == drawn + 6
 
-    with pytest.raises(StrategyError, match="not a generator"):
+
+def test_loader_that_is_used_up_is_refused() -> None:
+    batches = ArchitectureBatches(Once([1, 2]), 0, MODULE)
+    assert [batches.next(), batches.next()] == [1, 2]
+    with pytest.raises(StrategyError, match="iterated again and again"):
         batches.next()
+
+
+@pytest.mark.parametrize("loader", [iter([1]), (n for n in [1]), itertools.cycle([1]), zip([1])])
+def test_what_can_be_read_once_only_is_refused_at_once(loader: Any) -> None:
+    with pytest.raises(StrategyError, match="can be read once"):
+        ArchitectureBatches(loader, 0, MODULE)
 
 
 def test_distributed_sampler_is_told_the_pass() -> None:

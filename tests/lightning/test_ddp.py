@@ -67,6 +67,7 @@ def fit(name, wrap, choices=True, strategy="ddp_find_unused_parameters_true", **
     torch.manual_seed(RANK)  # ranks draw differently: dropout, and whatever the user does
     model = Net(choices)
     module = wrap(model)
+    module.needs_choices = choices
     trainer = Trainer(
         accelerator="cpu", devices=2, strategy=strategy, max_epochs=2, logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,

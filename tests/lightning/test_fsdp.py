@@ -77,6 +77,7 @@ def fit(name, wrap, choices=True, dropout=0.0, epochs=2, resume=None, distribute
     torch.manual_seed(0)
     model = Net(choices, dropout)
     module = wrap(model)
+    module.needs_choices = choices
     torch.manual_seed(RANK)
     strategy = ModelParallelStrategy(
         data_parallel_size=2, tensor_parallel_size=1, save_distributed_checkpoint=distributed

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import oneshot_core as oneshot
 from oneshot_core import Architecture, LayerChoice, Repeat
-from oneshot_core.errors import RankingError, UnknownComponentError
+from oneshot_core.errors import OutputError, RankingError, UnknownComponentError
 from oneshot_core.lightning import Outcome, Scored
 from oneshot_core.lightning.front import non_dominated
 from oneshot_core.lightning.journal import Journal
@@ -417,6 +417,52 @@ def test_baselines_are_in_the_journal_and_never_scored_twice(
 
 def first(space: Any, n: int) -> list[Any]:
     return list(itertools.islice(space.architectures(), n))
+
+
+def test_a_score_that_the_disk_does_not_take_is_an_error_and_the_search_goes_on_later(
+    search: Any, val: Any, tmp_path: Path, disk_of: Any
+) -> None:
+    """The disk is full in the middle of a line: what is whole before it is not scored again."""
+    journal = tmp_path / "pareto.jsonl"
+    pareto(search, val, budget=2, journal=journal)
+    with disk_of(journal.stat().st_size + 10), pytest.raises(OutputError, match="room"):
+        pareto(search, val, budget=4, journal=journal)
+    assert len(journal.read_text().splitlines()) == 1 + 2 + 1
+
+    whole = pareto(search, val, budget=4)
+    resumed = pareto(search, val, budget=4, journal=journal)
+    assert len(journal.read_text().splitlines()) == 1 + 2 + 1 + 2
+    assert resumed.scored == whole.scored
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"choices": {}}',
+        '{"choices": {"nothing": 1}, "values": {}, "metrics": {}}',
+        '{"choices": 3, "values": {}, "metrics": {}}',
+        '{"choices": %s, "values": {"val_acc": "high", "parameters": 1}, "metrics": {}}',
+        '{"choices": %s, "values": {"val_acc": 1}, "metrics": {}}',
+    ],
+)
+def test_a_line_that_is_no_score_is_named(line: str, search: Any, val: Any, tmp_path: Path) -> None:
+    journal = tmp_path / "pareto.jsonl"
+    pareto(search, val, budget=1, journal=journal)
+    choices = json.dumps(search.space.default())
+    journal.write_text(journal.read_text() + line.replace("%s", choices) + "\n")
+    with pytest.raises(RankingError, match=r"damaged: .*is no score(.|\n)*fix: take the line out"):
+        pareto(search, val, budget=2, journal=journal)
+
+
+def test_a_journal_of_bytes_without_meaning_is_begun_anew_at_its_end(
+    search: Any, val: Any, tmp_path: Path
+) -> None:
+    """As a power cut may leave them: nothing is known, and nothing is taken away."""
+    journal = tmp_path / "pareto.jsonl"
+    journal.write_bytes(b"\xff\x00\x00")
+    pareto(search, val, budget=1, journal=journal)
+    assert journal.read_bytes().startswith(b"\xff\x00\x00\n")
+    assert len(pareto(search, val, budget=1, journal=journal).scored) == 1
 
 
 def test_processes_share_a_storage_and_a_journal(search: Any, val: Any, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from ...errors import PluginError
+from ...files import cannot_write
 
 
 def write(files: Mapping[str, str], folder: Path) -> Path:
@@ -21,7 +22,7 @@ def write(files: Mapping[str, str], folder: Path) -> Path:
 
     Raises:
         PluginError: ``folder`` exists and is not an empty folder, or there is no place for it.
-        OSError: writing fails; nothing is left.
+        OutputError: writing fails; nothing is left.
     """
     target = Path(os.path.abspath(folder))
     _require_place(target, folder)
@@ -38,6 +39,8 @@ def write(files: Mapping[str, str], folder: Path) -> Path:
                 child.rename(target / child.name)
         else:
             temporary.rename(target)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return target
