@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import oneshot_core
 from oneshot_core.cli import main
 
 ROOT = Path(__file__).parent.parent
@@ -130,10 +131,27 @@ def test_the_report_on_the_inspection_page_is_what_its_snippet_prints(
     assert capsys.readouterr().out == shown
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as the site and code hosts name them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
+
+
+def test_every_public_name_is_on_the_api_page() -> None:
+    page = (ROOT / "docs/api.md").read_text()
+    shown = set(re.findall(r"^::: oneshot_core\.(\w+)$", page, re.M))
+    assert set(oneshot_core.__all__) - {"__version__"} <= shown
 
 
 def test_the_page_of_hooks_is_what_its_script_writes() -> None:
