@@ -15,6 +15,11 @@ from oneshot_core.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SLOW = {"improve.md", "strategy.md"}
+SNIPPETS = [
+    pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in SLOW else [])
+    for page in PAGES[2:]
+]
 
 # Each page runs in a process of its own, forked from one that has imported what they all need.
 FORKS = multiprocessing.get_context("forkserver")
@@ -27,8 +32,10 @@ output = os.open("output.txt", os.O_WRONLY | os.O_CREAT)
 os.dup2(output, 1)
 os.dup2(output, 2)
 text = pathlib.Path(page).read_text()
+names = {"__name__": "page"}  # the blocks of a tutorial go on from each other
 for number, block in enumerate(re.findall(r"^```python\\n(.*?)^```$", text, re.M | re.S)):
-    exec(compile(block, f"{page}[{number}]", "exec"), {"__name__": f"block{number}"})
+    names = names if "/tutorials/" in page else {"__name__": f"block{number}"}
+    exec(compile(block, f"{page}[{number}]", "exec"), names)
 """
 
 USE_THE_RECIPES = """
@@ -87,7 +94,7 @@ def test_the_recipes_for_contributors_run_and_work_with_every_strategy(tmp_path:
     run(RUN_BLOCKS + USE_THE_RECIPES, ROOT / "CONTRIBUTING.md", tmp_path)
 
 
-@pytest.mark.parametrize("page", PAGES[2:], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", SNIPPETS)
 def test_the_snippets_of_the_docs_run(page: Path, tmp_path: Path) -> None:
     # Blocks with a title are files; tests/test_tutorial.py follows that page step by step.
     if "```python\n" in page.read_text():
@@ -131,6 +138,9 @@ def test_the_report_on_the_inspection_page_is_what_its_snippet_prints(
     assert capsys.readouterr().out == shown
 
 
+NAMED = {"oneshot": oneshot_core, "search": oneshot_core.BaseOneShotLightningModule}
+
+
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as the site and code hosts name them."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
@@ -146,6 +156,22 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         place = page.parent / target if target else page
         assert place.exists(), target
         assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
+
+
+def test_every_picture_is_drawn_by_a_script_beside_it() -> None:
+    for picture in (ROOT / "docs").rglob("*.svg"):
+        script = picture.with_suffix(".py")
+        assert f'"{picture.name}"' in script.read_text(), picture
+
+
+def test_the_new_names_in_the_guide_from_nni_exist() -> None:
+    text = (ROOT / "docs/from-nni.md").read_text()
+    tables = text[text.index("## Names") : text.index("## What behaves")]
+    for row in re.findall(r"^\| .+$", tables, re.M):
+        for owner, name in re.findall(r"\b(oneshot|search)\.(\w+)", row.rsplit(" | ", 1)[1]):
+            assert hasattr(NAMED[owner], name), f"{owner}.{name}"
+    for name in re.findall(r"^\| .+ \| `\"(\w+)\"`", tables, re.M):
+        assert name in oneshot_core.registry.names("strategy")
 
 
 def test_every_public_name_is_on_the_api_page() -> None:
