@@ -39,7 +39,7 @@ def test_the_site_has_every_page_and_resolves_what_docstrings_name(site: Path) -
 
 @pytest.mark.slow
 @needs_a_browser
-@pytest.mark.parametrize("page", ["index.html", "api.html", "contributing.html"])
+@pytest.mark.parametrize("page", ["index.html", "concepts.html", "api.html", "contributing.html"])
 def test_a_page_of_the_site_opens_without_errors(site: Path, tmp_path: Path, page: str) -> None:
     seen = opened(site, page, tmp_path)
     assert "oneshot-core" in seen.html
