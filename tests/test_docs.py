@@ -138,9 +138,6 @@ def test_the_report_on_the_inspection_page_is_what_its_snippet_prints(
     assert capsys.readouterr().out == shown
 
 
-NAMED = {"oneshot": oneshot_core, "search": oneshot_core.BaseOneShotLightningModule}
-
-
 def anchors(page: Path) -> set[str]:
     """Return the anchors of a page's headings, as the site and code hosts name them."""
     text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
@@ -165,11 +162,12 @@ def test_every_picture_is_drawn_by_a_script_beside_it() -> None:
 
 
 def test_the_new_names_in_the_guide_from_nni_exist() -> None:
+    named = {"oneshot": oneshot_core, "search": oneshot_core.BaseOneShotLightningModule}
     text = (ROOT / "docs/from-nni.md").read_text()
     tables = text[text.index("## Names") : text.index("## What behaves")]
     for row in re.findall(r"^\| .+$", tables, re.M):
         for owner, name in re.findall(r"\b(oneshot|search)\.(\w+)", row.rsplit(" | ", 1)[1]):
-            assert hasattr(NAMED[owner], name), f"{owner}.{name}"
+            assert hasattr(named[owner], name), f"{owner}.{name}"
     for name in re.findall(r"^\| .+ \| `\"(\w+)\"`", tables, re.M):
         assert name in oneshot_core.registry.names("strategy")
 
