@@ -2,25 +2,40 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import runpy
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import oneshot_core
 from oneshot_core.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+SLOW = {"improve.md", "strategy.md"}
+SNIPPETS = [
+    pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in SLOW else [])
+    for page in PAGES[2:]
+]
+
+# Each page runs in a process of its own, forked from one that has imported what they all need.
+FORKS = multiprocessing.get_context("forkserver")
+FORKS.set_forkserver_preload(["pytorch_lightning", "oneshot_core.lightning"])
 
 RUN_BLOCKS = """
-import pathlib, re, sys
-text = pathlib.Path(sys.argv[1]).read_text()
+import os, pathlib, re
+os.chdir(folder)
+output = os.open("output.txt", os.O_WRONLY | os.O_CREAT)
+os.dup2(output, 1)
+os.dup2(output, 2)
+text = pathlib.Path(page).read_text()
+names = {"__name__": "page"}  # the blocks of a tutorial go on from each other
 for number, block in enumerate(re.findall(r"^```python\\n(.*?)^```$", text, re.M | re.S)):
-    exec(compile(block, f"{sys.argv[1]}[{number}]", "exec"), {"__name__": f"block{number}"})
+    names = names if "/tutorials/" in page else {"__name__": f"block{number}"}
+    exec(compile(block, f"{page}[{number}]", "exec"), names)
 """
 
 USE_THE_RECIPES = """
@@ -28,7 +43,6 @@ import pytorch_lightning as pl, torch, oneshot_core as oneshot
 from torch.utils.data import DataLoader
 
 blocks = {}
-text = pathlib.Path(sys.argv[1]).read_text()
 for block in re.findall(r"^```python\\n(.*?)^```$", text, re.M | re.S):
     if "class ScaleChoice" in block:
         oneshot.registry.unregister("supernet", "scale.mixed")
@@ -65,10 +79,10 @@ for strategy, options in options_of.items():
 
 
 def run(script: str, page: Path, folder: Path) -> None:
-    result = subprocess.run(
-        [sys.executable, "-c", script, str(page)], cwd=folder, capture_output=True, text=True
-    )
-    assert result.returncode == 0, result.stderr
+    process = FORKS.Process(target=exec, args=(script, {"page": str(page), "folder": str(folder)}))
+    process.start()
+    process.join()
+    assert process.exitcode == 0, (folder / "output.txt").read_text()
 
 
 def test_the_readme_search_runs_and_saves_its_architecture(tmp_path: Path) -> None:
@@ -80,7 +94,7 @@ def test_the_recipes_for_contributors_run_and_work_with_every_strategy(tmp_path:
     run(RUN_BLOCKS + USE_THE_RECIPES, ROOT / "CONTRIBUTING.md", tmp_path)
 
 
-@pytest.mark.parametrize("page", PAGES[2:], ids=lambda p: p.name)
+@pytest.mark.parametrize("page", SNIPPETS)
 def test_the_snippets_of_the_docs_run(page: Path, tmp_path: Path) -> None:
     # Blocks with a title are files; tests/test_tutorial.py follows that page step by step.
     if "```python\n" in page.read_text():
@@ -124,10 +138,44 @@ def test_the_report_on_the_inspection_page_is_what_its_snippet_prints(
     assert capsys.readouterr().out == shown
 
 
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as the site and code hosts name them."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.M | re.S)
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {
+        re.sub(r"[^\w\- ]", "", heading).strip().lower().replace(" ", "-") for heading in headings
+    }
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_every_relative_link_leads_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:\s]*)(?:#([^)\s]*))?\)", page.read_text()):
+        place = page.parent / target if target else page
+        assert place.exists(), target
+        assert not anchor or anchor in anchors(place), f"{target}#{anchor}"
+
+
+def test_every_picture_is_drawn_by_a_script_beside_it() -> None:
+    for picture in (ROOT / "docs").rglob("*.svg"):
+        script = picture.with_suffix(".py")
+        assert f'"{picture.name}"' in script.read_text(), picture
+
+
+def test_the_new_names_in_the_guide_from_nni_exist() -> None:
+    named = {"oneshot": oneshot_core, "search": oneshot_core.BaseOneShotLightningModule}
+    text = (ROOT / "docs/from-nni.md").read_text()
+    tables = text[text.index("## Names") : text.index("## What behaves")]
+    for row in re.findall(r"^\| .+$", tables, re.M):
+        for owner, name in re.findall(r"\b(oneshot|search)\.(\w+)", row.rsplit(" | ", 1)[1]):
+            assert hasattr(named[owner], name), f"{owner}.{name}"
+    for name in re.findall(r"^\| .+ \| `\"(\w+)\"`", tables, re.M):
+        assert name in oneshot_core.registry.names("strategy")
+
+
+def test_every_public_name_is_on_the_api_page() -> None:
+    page = (ROOT / "docs/api.md").read_text()
+    shown = set(re.findall(r"^::: oneshot_core\.(\w+)$", page, re.M))
+    assert set(oneshot_core.__all__) - {"__version__"} <= shown
 
 
 def test_the_page_of_hooks_is_what_its_script_writes() -> None:
