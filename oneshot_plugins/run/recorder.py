@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from oneshot_core import BaseOneShotLightningModule, BaseSuperNetModule, __version__
+import oneshot_core
+from oneshot_core import BaseOneShotLightningModule, BaseSuperNetModule
 from oneshot_core.architecture import write_text
 from oneshot_core.lightning.front import finite
 from oneshot_core.lightning.trees import tree_of
@@ -184,7 +185,7 @@ def _description(search: BaseOneShotLightningModule, trainer: Trainer) -> dict[s
             "python": platform.python_version(),
             "torch": torch.__version__,
             lightning: import_module(lightning).__version__,
-            "oneshot-core": __version__,
+            "oneshot-core": oneshot_core.__version__,
         },
         "registry": {
             "fingerprint": search.registry.fingerprint(),
