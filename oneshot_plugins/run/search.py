@@ -153,7 +153,7 @@ def _choose(cli: SearchCLI, search: BaseOneShotLightningModule, folder: RunFolde
     import oneshot_core
 
     print(f"chosen: {oneshot_core.Architecture.load(folder.architecture)}")
-    print(f"written: {folder}; next: oneshot freeze {folder}")
+    print(f"written: {folder}; next: oneshot report {folder}, oneshot freeze {folder}")
 
 
 command = SearchCommand()
