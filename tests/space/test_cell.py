@@ -399,7 +399,6 @@ def test_the_width_of_loose_ends_needs_a_label() -> None:
         ({"preprocessor": lambda x: x}, "preprocessor=<function"),
         ({"postprocessor": 3}, "postprocessor=3"),
     ],
-    ids=str,
 )
 def test_what_makes_no_cell_is_refused(arguments: dict[str, Any], words: str) -> None:
     with pytest.raises(SpaceError, match=words):
