@@ -216,6 +216,7 @@ def no_choices_changes_nothing(subject: Subject) -> None:
         alone = bare_trial()
         fit(alone, epochs=2)
         search = build(bare_trial())
+        search.needs_choices = False
         fit(search, epochs=2)
         wrong = differing(alone.state_dict(), search.model.state_dict())
         require(

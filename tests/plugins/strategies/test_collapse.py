@@ -75,9 +75,9 @@ def test_a_search_that_is_decided_too_early_raises_an_alarm(
 
 
 class Poison(Callback):
-    """Spoils the architecture, as a diverging search does."""
+    """Spoils the architecture, as the last step of an epoch may."""
 
-    def on_train_epoch_start(self, trainer: Any, pl_module: Any) -> None:
+    def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
         next(iter(pl_module.decisions.parameters())).data.fill_(math.nan)
 
 

@@ -205,6 +205,7 @@ def test_a_model_without_choices_runs_once(net: Any, fit: Any) -> None:
 
     for strategy in (FairSampling, Sandwich):
         search = strategy(Fixed(), seed=0)
+        search.needs_choices = False
         fit(search)
         assert search.model.calls == 3
 
