@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from oneshot_core.lightning.agreement import kendall_tau
@@ -104,7 +104,7 @@ class Report:
     def _row(self, name: str, runs: Sequence[Run]) -> str:
         networks = [self.results.networks[run.seed, run.found] for run in runs]
         taus = [kendall_tau(run.scores, self.truth) for run in runs if run.scores]
-        seeds = "" if len(runs) == len(SEEDS) else f" ({len(runs)} seeds)"
+        seeds = "" if len(runs) == len(SEEDS) else f" (seeds: {len(runs)})"
         cells = [
             f"{name}{seeds}",
             str(CONFIGURATIONS[name].epochs),
@@ -156,9 +156,11 @@ class Report:
         worse = [name for name in order if name not in better]
         clear = [name for name in order if _is_clear(means[name])]
         return [
-            f"*Better than random search of equal cost in the mean:* {_names(better)}.",
-            f"*Not better:* {_names(worse)}.",
-            f"*More than two standard errors from it, either way:* {_names(clear)}.",
+            f"*Better than random search of equal cost in the mean:* {_list(better, means)}.",
+            "",
+            f"*Not better:* {_list(worse, means)}.",
+            "",
+            f"*More than two standard errors from it, either way:* {_list(clear, means)}.",
         ]
 
 
@@ -197,8 +199,9 @@ def _percent(values: Sequence[float], sign: bool = False) -> str:
     return shown if math.isnan(error) else f"{shown} ± {error:.1f}"
 
 
-def _names(names: Sequence[str]) -> str:
-    return "; ".join(f"`{name}`" for name in names) or "none"
+def _list(names: Sequence[str], differences: Mapping[str, Sequence[float]]) -> str:
+    shown = [f"{name} ({100 * statistics.fmean(differences[name]):+.2f})" for name in names]
+    return "; ".join(shown) or "none"
 
 
 if __name__ == "__main__":
