@@ -33,7 +33,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         metavar="NAME",
         help=f"rows of the table: {', '.join(CONFIGURATIONS)} (default: all)",
     )
-    parser.add_argument("--seeds", nargs="*", type=int, default=list(SEEDS), choices=SEEDS)
+    parser.add_argument(
+        "--seeds",
+        nargs="*",
+        type=int,
+        default=list(SEEDS),
+        choices=SEEDS,
+        metavar="SEED",
+        help="of everything random (default: 0 1 2 3 4)",
+    )
     parser.add_argument(
         "--out",
         type=Path,

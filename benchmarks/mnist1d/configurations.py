@@ -58,7 +58,7 @@ CONFIGURATIONS = {
     "shrinking": Configuration("shrinking", 240, TRAINING, ranked),
     "few-shot": Configuration("random", 160, TRAINING, split_in_five),
     "darts": _learned("darts", 60),
-    "darts, order 2": _learned("darts", 30, _ORDER_2, order=2),
+    "darts-order-2": _learned("darts", 30, _ORDER_2, order=2),
     "gumbel": _learned("gumbel", 60, temperature=Schedule(1.0, 0.1, "exponential")),
     "snas": _learned("snas", 30, halves=False, temperature=Schedule(1.0, 0.1, "exponential")),
     "gdas": _learned("gdas", 100, 2 * TRAINING, temperature=Schedule(10.0, 0.1)),
@@ -75,8 +75,8 @@ CONFIGURATIONS = {
         halves=True,
         options={"arc_learning_rate": 3.5e-3, "reward": _accuracy},
     ),
-    "darts, perturbed": _learned("darts", 60, perturbation=Schedule(0.03, 0.3)),
-    "darts, auxiliary skip": _learned("darts", 60, auxiliary_skip=Schedule(1.0, 0.0, "cosine")),
-    "darts, DARTS-PT": Configuration("darts", 60, _MIXED, perturbed, halves=True, options=_LEARNED),
+    "darts-perturbed": _learned("darts", 60, perturbation=Schedule(0.03, 0.3)),
+    "darts-auxiliary-skip": _learned("darts", 60, auxiliary_skip=Schedule(1.0, 0.0, "cosine")),
+    "darts-pt": Configuration("darts", 60, _MIXED, perturbed, halves=True, options=_LEARNED),
 }
 """Name of the row -> how it searches."""

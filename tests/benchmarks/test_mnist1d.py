@@ -127,11 +127,11 @@ def test_the_same_seed_trains_the_same_network_bit_for_bit() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["sandwich", "few-shot", "darts, order 2", "fbnet", "enas", "darts, DARTS-PT"]
+    "name", ["sandwich", "few-shot", "darts-order-2", "fbnet", "enas", "darts-pt"]
 )
 def test_rows_with_options_of_their_own_find_a_network_of_the_space(name: str) -> None:
     setting, configuration = Setting(), CONFIGURATIONS[name]
     found = run(setting, configuration, 0, epochs=1)
     assert found.chosen.architecture in setting.architectures
-    assert len(found.chosen.scores) == (0 if name == "darts, DARTS-PT" else len(setting.pools()))
+    assert len(found.chosen.scores) == (0 if name == "darts-pt" else len(setting.pools()))
     assert found.passes > configuration.passes * 12 * BATCH - 1
