@@ -16,7 +16,7 @@ from .searches import Configuration, exported, perturbed, ranked, split_in_five
 
 # One step of the architecture and one of the weights: all five candidates, forward and backward.
 _MIXED = 2 * TRAINING * len(OPERATIONS)
-# The gradient at the virtual weights needs two more, and a second derivative that costs two.
+# The step to the virtual weights is one more, and the second derivative costs two.
 _ORDER_2 = 5 * TRAINING * len(OPERATIONS)
 # As the demo's: the papers' rates are for 10 to 100 times as many steps.
 _LEARNED: dict[str, Any] = {"arc_learning_rate": 1e-2, "weight_decay": 0.0}
