@@ -175,7 +175,11 @@ def test_with_a_space_choices_are_validated_and_normalised() -> None:
         Architecture({"inputs": [0, 1]}, small_space())
 
 
-@pytest.mark.parametrize("clone", [copy.copy, copy.deepcopy, "pickle", "file"], ids=["copy", "deepcopy", "pickle", "file"])
+@pytest.mark.parametrize(
+    "clone",
+    [copy.copy, copy.deepcopy, "pickle", "file"],
+    ids=["copy", "deepcopy", "pickle", "file"],
+)
 @pytest.mark.parametrize("space", [None, small_space()], ids=["alone", "of-a-space"])
 def test_copies_pickles_and_files_are_equal_and_remember_the_space(
     clone: Any, space: ModelSpace | None, tmp_path: Path

@@ -322,7 +322,9 @@ def test_a_missing_weight_counts_as_one() -> None:
     assert weighted_sum([(a, HALF)]) == 1
 
 
-@pytest.mark.parametrize("value", ["text", 3, object(), None], ids=["text", "number", "object", "None"])
+@pytest.mark.parametrize(
+    "value", ["text", 3, object(), None], ids=["text", "number", "object", "None"]
+)
 def test_a_single_value_without_a_weight_may_be_anything(value: Any) -> None:
     assert weighted_sum([(value, None)]) is value
 
