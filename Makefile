@@ -5,6 +5,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # SLOW=1 runs the slow tests too, as CI does.
 MARK := $(if $(SLOW),,-m "not slow")
+# Two processes share the tests, file by file, one thread each: more threads wait for each other.
+WORKERS ?= 2
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 # Other Lightnings: the oldest that pyproject.toml allows, one between, and the twin package.
 OTHERS := pytorch-lightning-2.4.0 pytorch-lightning-2.5.6 lightning-2.6.6
@@ -17,7 +20,7 @@ demo: $(READY)
 	$(BIN)/oneshot demo --out demo-run $(ARGS)
 
 test: lint
-	$(BIN)/python -m pytest $(MARK) $(ARGS)
+	$(PYTEST) $(MARK) $(ARGS)
 
 # Each in an environment of its own in .venvs; `make test-with-lightning-2.6.6` runs one.
 test-versions: $(OTHERS:%=test-with-%)

@@ -85,6 +85,14 @@ def run(script: str, page: Path, folder: Path) -> None:
     assert process.exitcode == 0, (folder / "output.txt").read_text()
 
 
+def test_the_six_lines_of_the_readme_are_those_of_its_whole_script() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (six,) = re.findall(r"^```py\n(.*?)^```$", text, re.M | re.S)
+    script = re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S)[0]
+    assert len(six.splitlines()) == 6
+    assert script.endswith(six)
+
+
 def test_the_readme_search_runs_and_saves_its_architecture(tmp_path: Path) -> None:
     run(RUN_BLOCKS, ROOT / "README.md", tmp_path)
     assert (tmp_path / "architecture.json").is_file()

@@ -267,7 +267,7 @@ def rank(
     mode: str = "max",
     budget: int | None = None,
     costs: Iterable[Cost] = (),
-    inputs: Sequence[Any] | None = None,
+    inputs: Any = None,
     baselines: bool | None = None,
     truth: Truth | None = None,
     train_dataloader: Iterable[Any] | None = None,
@@ -292,7 +292,8 @@ def rank(
         budget: how many architectures a searcher may score.
         costs: of every frozen network, to be reported beside its score: names of installed costs,
             or functions ``(network, *inputs) -> float``.
-        inputs: what ``forward`` is called with to count or measure those.
+        inputs: what ``forward`` is called with to count or measure those: a tensor, or a tuple or
+            list of arguments; by default the ``example_input_array`` of the model.
         baselines: whether the largest network and as many random ones as are ranked are scored
             as well, after the others, to be compared with the best. Those of the ranking are not
             scored again, so it is free for ``"all"``, takes one more for a number, and twice
@@ -321,7 +322,8 @@ def rank(
             f"mode={mode!r}.\n  expected: 'max' or 'min'\n"
             "  fix: say whether a larger or a smaller metric is better"
         )
-    measures = _measures(search, costs, inputs)
+    arguments = arguments_of(search, inputs)
+    measures = _measures(search, costs, arguments)
     proposals, total = _proposals(search, architectures, budget, options)
     if baselines is None:
         baselines = truth is not None or isinstance(architectures, str | int)
@@ -346,7 +348,8 @@ def rank(
         )
     if measures:
         scored = [
-            replace(e, costs=_costs(search, e.architecture, measures, inputs or ())) for e in scored
+            replace(e, costs=_costs(search, e.architecture, measures, arguments or ()))
+            for e in scored
         ]
     ranking = Ranking(scored[: len(entries)], metric=_name(metric), mode=mode)
     if beside is not None:
@@ -354,6 +357,20 @@ def rank(
         ranked = [e.architecture for e in ranking]
         ranking.baselines = beside.compared(values, ranked, {ranking.metric: mode}, truth)
     return ranking
+
+
+def arguments_of(search: BaseOneShotLightningModule, inputs: Any) -> tuple[Any, ...] | None:
+    """Return what costs call a network with; None if nobody says.
+
+    Args:
+        search: whose ``example_input_array`` is taken if there are no inputs.
+        inputs: one argument, or a tuple or list of them.
+    """
+    if inputs is None:
+        inputs = getattr(search.model, "example_input_array", None)
+    if inputs is None:
+        return None
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
 
 
 def _measures(

@@ -21,7 +21,7 @@ from ..architecture import Architecture, freeze
 from ..errors import RankingError
 from ..space.spec import Choice
 from .baselines import Beside, Proposals
-from .evaluation import Outcome, calibration_of, score_proposals
+from .evaluation import Outcome, arguments_of, calibration_of, score_proposals
 from .front import Limits, ParetoFront, Scored, violation
 from .journal import Journal
 from .module import BaseOneShotLightningModule
@@ -70,8 +70,8 @@ def pareto(
             CPU) or of both, by the names of its parameters.
         weights: objective -> positive number, for searchers that know one score only: they look
             for the largest weighted sum, of which what is to be small is subtracted.
-        inputs: what costs call the network with: a tensor or a tuple; by default the
-            ``example_input_array`` of the model.
+        inputs: what costs call the network with: a tensor, or a tuple or list of arguments; by
+            default the ``example_input_array`` of the model.
         journal: file that keeps what was scored. A search with the same arguments goes on from
             it without scoring anything twice; it does not notice other data. Several processes
             may have one: none scores what another one is scoring, and all return the same.
@@ -229,9 +229,7 @@ def _measured(
     inputs: Any,
 ) -> dict[str, Callable[[Architecture, nn.Module | None], float]]:
     """Return the functions of names that are not logged; each is tried once."""
-    if inputs is None:
-        inputs = getattr(search.model, "example_input_array", None)
-    given = () if inputs is None else inputs if isinstance(inputs, tuple) else (inputs,)
+    given = arguments_of(search, inputs) or ()
     arguments = tuple(x.detach().cpu() if isinstance(x, Tensor) else x for x in given)
     found: dict[str, Callable[[Architecture, nn.Module | None], float]] = {}
     for name in names:

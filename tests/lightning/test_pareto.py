@@ -358,6 +358,26 @@ def test_a_journal_that_is_deleted_or_cut_while_it_is_used_is_an_error(
             journal.read()
 
 
+@pytest.mark.parametrize("form", ["tensor", "tuple", "list", "example"])
+def test_inputs_of_costs_may_be_given_in_any_form_to_rankings_and_fronts(
+    form: str, search: Any, val: Any
+) -> None:
+    x = torch.zeros(1, 6)
+    inputs = {"tensor": x, "tuple": (x,), "list": [x], "example": None}[form]
+    if form == "example":
+        search.model.example_input_array = x
+    chosen = [search.space.default()]
+    ranking = search.rank(
+        chosen, val, metric="val_acc", costs=["macs"], inputs=inputs, progress=False
+    )
+    wanted = macs(oneshot.freeze(search, chosen[0]), x)
+    assert ranking[0].costs == {"macs": wanted}
+    front = search.pareto(
+        {"macs": "max"}, val, budget=36, inputs=inputs, baselines=False, progress=False
+    )
+    assert wanted in {entry.values["macs"] for entry in front.scored}
+
+
 def test_a_front_is_compared_with_random_architectures_and_the_largest(
     search: Any, val: Any
 ) -> None:
