@@ -70,7 +70,7 @@ def _rows(
 
 def _summary(case: Callable[..., object]) -> str:
     text = " ".join((inspect.getdoc(case) or "").split("\n\n")[0].split())
-    return text[0].lower() + text[1:].rstrip(".")
+    return (text[0].lower() + text[1:].rstrip(".")).replace("``", "`")
 
 
 def _time(found: Mapping[str, Any], nni: Mapping[str, Any] | None) -> list[str]:
