@@ -328,10 +328,15 @@ def rank(
     if baselines is None:
         baselines = truth is not None or isinstance(architectures, str | int)
     beside = Beside(search, total) if baselines else None
+    if beside is not None:
+        proposals = beside.after(proposals)
+        # The random ones are those that are ranked, where nothing else is said.
+        total = len(beside.wanted) + (0 if isinstance(architectures, int) else total)
+        total = int(min(total, search.space.size))
     scored = score_proposals(
         search,
-        proposals if beside is None else beside.after(proposals),
-        total if beside is None else total + len(beside.wanted),
+        proposals,
+        total,
         dataloaders,
         score=_scorer(metric),
         sign=1.0 if mode == "max" else -1.0,
