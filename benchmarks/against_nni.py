@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from nni.nas.evaluator.pytorch import LightningModule  # noqa: E402
 from nni.nas.nn.pytorch import LayerChoice, ModelSpace  # noqa: E402
 from nni.nas.oneshot.pytorch.strategy import DARTS, RandomOneShot  # noqa: E402
 
+from benchmarks.fitting import fitted  # noqa: E402
 from benchmarks.plain import (  # noqa: E402
     CHANNELS,
     LAYERS,
@@ -85,29 +85,6 @@ class Bare(pl.LightningModule):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
-
-
-class Clock(pl.Callback):
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.perf_counter())
-
-
-def fitted(module: pl.LightningModule, loader: Any) -> float:
-    """Train for one epoch; return the mean seconds of a step, the first left out."""
-    clock = Clock()
-    pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[clock],
-    ).fit(module, loader)
-    return (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
 
 
 def build(strategy: Any, space: ModelSpace, loader: Loader) -> tuple[pl.LightningModule, Any]:

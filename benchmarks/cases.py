@@ -23,6 +23,7 @@ import oneshot_core as oneshot
 from oneshot_core.hooks import no_default_hook
 from oneshot_plugins.strategies.uniform import UniformDecision
 
+from .fitting import fitted
 from .memory import darts_memory, recomputed_darts_memory, sampled_memory
 from .plain import LAYERS, images, operation, points
 from .steps import (
@@ -30,11 +31,11 @@ from .steps import (
     compiled_darts_step,
     compiled_sampled_step,
     darts_step,
-    fitted,
     gdas_step,
     recomputed_darts_step,
     sampled_step,
     sampled_tiny_step,
+    supernet_hooks,
 )
 from .timing import Ratio, compare, compare_seconds
 
@@ -76,10 +77,7 @@ def mutation() -> Ratio:
     gc.collect()
     gc.freeze()  # the collector need not look through the trees that wait
     pass_over = build()
-    classes = [
-        oneshot.registry.load("supernet", name) for name in oneshot.registry.names("supernet")
-    ]
-    hooks = [*(cls.mutate for cls in classes), no_default_hook]
+    hooks = supernet_hooks()
 
     def ours() -> None:
         table = oneshot.DecisionTable(UniformDecision)

@@ -18,10 +18,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 import oneshot_core as oneshot
-from oneshot_core.hooks import no_default_hook
 from oneshot_plugins.strategies.uniform import UniformDecision
 
-from .steps import fitted
+from .fitting import fitted
+from .steps import supernet_hooks
 
 
 class Growth(NamedTuple):
@@ -158,10 +158,7 @@ def darts_time() -> Growth:
 def walk_time() -> Growth:
     """Seconds to walk over a model and replace its choices, by modules and share of choices."""
     points = []
-    classes = [
-        oneshot.registry.load("supernet", name) for name in oneshot.registry.names("supernet")
-    ]
-    hooks = [*(cls.mutate for cls in classes), no_default_hook]
+    hooks = supernet_hooks()
     for choices, others in product((64, 256, 1024), (4, 16)):
         times = []
         for _ in range(5):

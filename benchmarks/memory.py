@@ -15,8 +15,9 @@ from torch.profiler import ProfilerActivity, profile
 
 import oneshot_core as oneshot
 
+from .fitting import fitted
 from .plain import LAYERS, images, train_darts
-from .steps import build, by_hand, fitted, probabilities_by_hand
+from .steps import build, by_hand, probabilities_by_hand
 from .timing import Ratio
 
 

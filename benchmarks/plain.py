@@ -95,6 +95,11 @@ def seconds_per_step(step: Callable[[Batch, int], object], loader: Loader) -> fl
     for index, batch in enumerate(loader):
         step(batch, index)
         ends.append(time.perf_counter())
+    return mean_step(ends)
+
+
+def mean_step(ends: Sequence[float]) -> float:
+    """Return the mean time between the ends of steps."""
     return (ends[-1] - ends[0]) / (len(ends) - 1)
 
 

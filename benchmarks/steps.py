@@ -8,16 +8,16 @@ first and after the last.
 from __future__ import annotations
 
 import copy
-import time
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning import Callback
 from torch import Tensor, nn
 
 import oneshot_core as oneshot
+from oneshot_core.hooks import no_default_hook
 
+from .fitting import fitted
 from .plain import (
     CHANNELS,
     LAYERS,
@@ -25,7 +25,6 @@ from .plain import (
     RATE,
     STEPS,
     Batch,
-    Loader,
     Net,
     images,
     operation,
@@ -80,35 +79,17 @@ class TinyModel(Model):
         return out
 
 
-class _Clock(Callback):
-    """Notes when each batch ended."""
-
-    def __init__(self) -> None:
-        self.ends: list[float] = []
-
-    def on_train_batch_end(self, *_: Any, **__: Any) -> None:
-        self.ends.append(time.perf_counter())
-
-
-def fitted(module: pl.LightningModule, loader: Loader) -> float:
-    """Train for one epoch; return the mean seconds of a step, the first left out."""
-    clock = _Clock()
-    pl.Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        callbacks=[clock],
-    ).fit(module, loader)
-    return (clock.ends[-1] - clock.ends[0]) / (len(clock.ends) - 1)
-
-
 def build(strategy: str, model: type[Model] = Model, **options: Any) -> Any:
     """Return a search, with the same weights each time."""
     torch.manual_seed(0)
     return oneshot.search(model(), strategy, seed=0, **options)
+
+
+def supernet_hooks() -> list[oneshot.MutationHook]:
+    """Return the hooks of all installed supernet modules, as a search asks them."""
+    names = oneshot.registry.names("supernet")
+    classes = [oneshot.registry.load("supernet", name) for name in names]
+    return [*(cls.mutate for cls in classes), no_default_hook]
 
 
 def by_hand(search: Any) -> Net:

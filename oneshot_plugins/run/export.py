@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from .arguments import read_a_run, take_an_architecture
 from .folder import RunError
 from .words import explained, require_jsonargparse
 
@@ -27,9 +28,7 @@ class ExportCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Describe the arguments."""
-        parser.description = DESCRIPTION
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a search")
+        read_a_run(parser, DESCRIPTION)
         parser.add_argument(
             "--out",
             type=Path,
@@ -49,12 +48,7 @@ class ExportCommand:
             action="store_true",
             help="let the first size of every input be any; take 2 or more for the sample",
         )
-        parser.add_argument(
-            "--architecture",
-            type=Path,
-            metavar="FILE",
-            help="instead of the one that the run chose (default: architecture.json of RUN)",
-        )
+        take_an_architecture(parser)
         parser.add_argument(
             "--state",
             type=Path,

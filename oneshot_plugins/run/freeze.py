@@ -8,6 +8,7 @@ from typing import Any
 
 from oneshot_core.files import whole_file
 
+from .arguments import read_a_run, take_an_architecture
 from .words import require_jsonargparse
 
 DESCRIPTION = """\
@@ -24,15 +25,8 @@ class FreezeCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Describe the arguments."""
-        parser.description = DESCRIPTION
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a search")
-        parser.add_argument(
-            "--architecture",
-            type=Path,
-            metavar="FILE",
-            help="instead of the one that the run chose (default: architecture.json of RUN)",
-        )
+        read_a_run(parser, DESCRIPTION)
+        take_an_architecture(parser)
         parser.add_argument(
             "--weights",
             choices=["inherit", "fresh"],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
+from .arguments import read_a_run
 from .words import require_jsonargparse
 
 DESCRIPTION = """\
@@ -20,9 +20,7 @@ class RankCommand:
 
     def add_arguments(self, parser: argparse.ArgumentParser) -> None:
         """Describe the arguments."""
-        parser.description = DESCRIPTION
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter
-        parser.add_argument("run_folder", type=Path, metavar="RUN", help="folder of a search")
+        read_a_run(parser, DESCRIPTION)
         parser.add_argument(
             "--metric",
             help="what validation_step logs and architectures are compared by (default: that "
