@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import platform
 import sys
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,8 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if unknown:
         parser.error(f"no case {', '.join(unknown)}; there are {', '.join(names)}")
     torch.set_num_threads(args.threads)
+    logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     wanted = args.names or names
-    times, memories, growths = (_run(group, wanted) for group in (CASES, MEMORIES, GROWTHS))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        times, memories, growths = (_run(group, wanted) for group in (CASES, MEMORIES, GROWTHS))
     _show_ratios("time", times, 1e3, "ms")
     _show_ratios("memory", memories, 1e-6, "MB")
     _show_growths(growths)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import copy
 import gc
-import logging
 import os
 import subprocess
 import sys
 import tempfile
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -38,9 +36,6 @@ from .steps import (
     supernet_hooks,
 )
 from .timing import Ratio, compare, compare_seconds
-
-logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
-warnings.filterwarnings("ignore")
 
 
 def walk() -> Ratio:
