@@ -1,7 +1,8 @@
 """A complete small search, written so that it goes on after a kill at any moment.
 
 What it trains with is what docs/reliability.md asks for: a loader that knows its place,
-`SeedEachBatch` for dropout, `AtomicCheckpointIO` for checkpoints, a journal for the front.
+`SeedEachBatch` for dropout, `LogCheckpointRow` for logged rows, `AtomicCheckpointIO` for
+checkpoints, a journal for the front.
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ class Net(LightningModule):
         self.head = nn.Linear(8, 2)
         self.__dict__["tell"] = lambda phase: None
         self.phase = "validate"
+        self.means = False
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.depth(self.drop(self.norm(self.first(x)))))
@@ -72,7 +74,7 @@ class Net(LightningModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         self.__dict__["tell"]("train" if self.phase == "validate" else self.phase)
         loss = nn.functional.cross_entropy(self(batch[0]), batch[1])
-        self.log("loss", loss)
+        self.log("loss", loss, on_step=True, on_epoch=self.means)
         return loss
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
@@ -163,6 +165,7 @@ def run(folder: Path, family: str, *, inside: bool, tell: Moment, forget: bool =
     torch.manual_seed(os.getpid() if last.exists() else 0)  # a resume must not need it
     model = Net()
     model.__dict__["tell"] = tell
+    model.means = not inside  # Lightning resumes inside an epoch without what it has summed up
     strategy, options = FAMILIES[family]
     if strategy in LEARNS:
         options = {**options, "arch_dataloader": DataLoader(data(24, 1), BATCH, shuffle=True)}
@@ -174,7 +177,7 @@ def run(folder: Path, family: str, *, inside: bool, tell: Moment, forget: bool =
         logger=Rows(folder / "rows.jsonl"),
         log_every_n_steps=1,
         callbacks=[ModelCheckpoint(last.parent, save_last=True, **every)]
-        + ([] if forget else [oneshot.SeedEachBatch(5)]),
+        + ([] if forget else [oneshot.SeedEachBatch(5), oneshot.LogCheckpointRow()]),
         plugins=[Watched(tell)],
         enable_progress_bar=False,
         enable_model_summary=False,

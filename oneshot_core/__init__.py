@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from .lightning import (
         AtomicCheckpointIO,
         BaseOneShotLightningModule,
+        LogCheckpointRow,
         ParetoFront,
         Ranked,
         Ranking,
@@ -70,6 +71,7 @@ _HOME = {
     "uniform": "space",
     "search": "lightning",
     "AtomicCheckpointIO": "lightning",
+    "LogCheckpointRow": "lightning",
     "SeedEachBatch": "lightning",
     "Architecture": "architecture",
     "freeze": "architecture",
@@ -112,6 +114,7 @@ __all__ = [
     "InputChoice",
     "Inspection",
     "LayerChoice",
+    "LogCheckpointRow",
     "ModelSpace",
     "Mutable",
     "MutableModule",

@@ -42,19 +42,26 @@ class Decision(nn.Module, ABC):
 
     Args:
         spec: what can be chosen.
-
-    Attributes:
-        rng: source of all draws, shared by the decisions of one search.
     """
 
     spec: ParameterSpec
-    rng: random.Random
 
     def __init__(self, spec: ParameterSpec) -> None:
         super().__init__()
         self.spec = spec
-        self.rng = random.Random(0)
+        self._rng: random.Random | None = None
         self._pinned: tuple[Choice] | None = None  # None is a candidate like others
+
+    @property
+    def rng(self) -> random.Random:
+        """Source of all draws, shared by the decisions of one search."""
+        if self._rng is None:  # made when first needed: to seed one takes longer than all else
+            self._rng = random.Random(0)
+        return self._rng
+
+    @rng.setter
+    def rng(self, rng: random.Random) -> None:
+        self._rng = rng
 
     def extra_repr(self) -> str:
         """Show in printed models what is decided."""

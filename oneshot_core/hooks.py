@@ -91,7 +91,7 @@ def no_default_hook(module: nn.Module, name: str, memo: Memo, mutate_kwargs: Opt
     Raises:
         UnsupportedModuleError: ``module`` is a choice.
     """
-    if isinstance(module, MutableModule):
+    if MutableModule in type(module).__mro__:  # isinstance asks an abstract class in Python
         raise UnsupportedModuleError(
             f"no mutation hook handles the {type(module).__name__} at {name!r}.\n"
             "  expected: a hook that replaces it by a supernet module\n"

@@ -94,8 +94,8 @@ class BaseSuperNetModule(nn.Module, ABC):
                 decision.adopt(known[label])
                 continue
             choice = decision.resample()
-            none_is_drawn = not decision.superposes and decision.spec.contains(None)
-            if choice is not None or none_is_drawn:
+            # None is nothing drawn, unless it is a candidate of a kind that draws.
+            if choice is not None or (not decision.superposes and decision.spec.contains(None)):
                 drawn[label] = choice
         return drawn
 

@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import TypeAlias, cast
 
 from torch import nn
 
@@ -151,14 +151,16 @@ class _Walk:
             return
         self.settled[child] = new
         self.settled[new] = new
-        if isinstance(new, BaseSuperNetModule):
-            self.found.append(new)
+        # Not isinstance: an abstract class is asked in Python, here for every module.
+        is_supernet = BaseSuperNetModule in type(new).__mro__
+        if is_supernet:
+            self.found.append(cast(BaseSuperNetModule, new))
         if self.topdown:
             self._walk_replacement(child, new, path)
         elif new is not child:
             before = len(self.found)
             self._walk_replacement(child, new, path)
-            if isinstance(new, BaseSuperNetModule):  # children before parents
+            if is_supernet:  # children before parents
                 self.found.append(self.found.pop(before - 1))
 
     def _walk_replacement(self, child: nn.Module, new: nn.Module, path: str) -> None:

@@ -8,6 +8,7 @@ from .checkpoint_io import AtomicCheckpointIO
 from .evaluation import Outcome, Ranked, Ranking, Searcher
 from .front import ParetoFront, Scored
 from .module import BaseOneShotLightningModule
+from .rows import LogCheckpointRow
 from .seeding import SeedEachBatch
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "BaseOneShotLightningModule",
     "Baseline",
     "Baselines",
+    "LogCheckpointRow",
     "Outcome",
     "ParetoFront",
     "Ranked",

@@ -12,7 +12,7 @@ from pytorch_lightning import LightningModule
 
 from .forwarding import FORWARDED_SLOTS, ForwardedSlot, looks_like
 
-_SLOTS = frozenset(FORWARDED_SLOTS)
+_SLOTS = {name: ForwardedSlot(name) for name in FORWARDED_SLOTS}
 
 
 class ModuleFacade(LightningModule):
@@ -67,7 +67,7 @@ class ModuleFacade(LightningModule):
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name in _SLOTS:  # written around every hook: go to the descriptor at once
-            object.__setattr__(self, name, value)
+            _SLOTS[name].__set__(self, value)
         elif not self.__dict__.get("_complete") or self._owns(name):
             super().__setattr__(name, looks_like(self.__dict__.get(name), value))
         else:
@@ -98,5 +98,5 @@ class ModuleFacade(LightningModule):
         return self.model.load_state_dict(*args, **kwargs)
 
 
-for _slot in FORWARDED_SLOTS:
-    setattr(ModuleFacade, _slot, ForwardedSlot(_slot))
+for _name, _slot in _SLOTS.items():
+    setattr(ModuleFacade, _name, _slot)

@@ -646,7 +646,11 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     @property
     def automatic_optimization(self) -> bool:
         """Whether Lightning's loop trains the weights: as ``model`` says, unless driven by hand."""
-        return self._manual is None and self.model.automatic_optimization
+        if self._manual is not None:
+            return False
+        # Not self.model: nn.Module finds submodules last, and this is asked five times a batch.
+        model: LightningModule = self.__dict__["_modules"]["model"]
+        return model.automatic_optimization
 
     @automatic_optimization.setter
     def automatic_optimization(self, automatic_optimization: bool) -> None:

@@ -190,7 +190,7 @@ class SearchCLI(LightningCLI):
         section = self.config_init.trainer
         callbacks: list[Callback] = [RunRecorder(folder.path, self.options)]
         if section.enable_checkpointing is not False:
-            callbacks.append(SearchCheckpoint(folder.checkpoint))
+            callbacks += [oneshot.LogCheckpointRow(), SearchCheckpoint(folder.checkpoint)]
         self.trainer_defaults = {"callbacks": callbacks}
         with explained("making the Trainer", "search"):
             trainer: Trainer = super().instantiate_trainer(logger=_loggers(section.logger, folder))
