@@ -229,7 +229,11 @@ class EvaluationStepHook(InnerHook):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         batch_idx = args[1] if len(args) > 1 else kwargs.get("batch_idx", 0)
         self.wrapper.prepare_evaluation(self.name.removesuffix("_step"), batch_idx)
-        return super().__call__(*args, **kwargs)
+        try:
+            return super().__call__(*args, **kwargs)
+        except Exception as error:
+            self.wrapper.note_path(error)
+            raise
 
 
 class SchedulerStepHook(InnerHook):

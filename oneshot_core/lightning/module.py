@@ -19,7 +19,7 @@ from __future__ import annotations
 import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +34,7 @@ from torch.optim import Optimizer
 from .._registry import Registry, default_registry
 from ..architecture import Architecture
 from ..decision import Decision, DecisionTable
-from ..errors import MissingDataError, StrategyError
+from ..errors import MissingDataError, OneShotError, StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
 from ..space.spec import Candidate, Choice, ParameterSpec
@@ -583,8 +583,28 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             if self._scheduler_steps is not None:
                 self._scheduler_steps.advance_lr_schedulers()
             return self._outputs
+        except Exception as error:
+            self.note_path(error)
+            raise
         finally:
             self.__dict__.update(_advance=None, _outputs=None)
+
+    def note_path(self, error: Exception) -> None:
+        """Let an error of the user's code say which path was computed.
+
+        A note, which Python knows since 3.11; errors of ours say more themselves.
+        """
+        is_path = not any(d.superposes and not d.is_pinned for d in self.decisions)
+        known = isinstance(error, OneShotError) or self.space.size == 1
+        if known or not is_path or not hasattr(error, "add_note"):
+            return
+        with suppress(OneShotError):
+            taken = {d.spec.label: [a.candidate for a in d.active()] for d in self.decisions}
+            chosen = {d.spec.label: d.spec.normalise(taken[d.spec.label]) for d in self.decisions}
+            error.add_note(
+                f"raised by the path {Architecture(self.space.reduce(chosen), self.space)}; "
+                "oneshot.inspect(model, batch) finds candidates that do not fit, before training"
+            )
 
     def drive_manually(
         self,

@@ -18,6 +18,7 @@ elsewhere, each where what refuses it is tested:
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -221,6 +222,33 @@ def test_candidates_that_cannot_be_added_are_named_at_the_first_batch() -> None:
     with pytest.raises(OneShotError, match="'body'"):
         fit_darts(model)
     assert model.steps <= 1
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes")
+@pytest.mark.parametrize("stage", ["fit", "validate"])
+def test_an_error_says_which_path_was_computed(stage: str) -> None:
+    model = Net({"a": nn.Linear(4, 4), "wide": nn.Linear(4, 5)})
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised:
+        search = oneshot.search(model, seed=0)
+        if stage == "fit":
+            fit(search)
+        else:
+            search.prepare_evaluation = lambda *_: search.decisions["body"].adopt("wide")
+            model.validation_step = model.training_step
+            Trainer(accelerator="cpu", logger=False, enable_checkpointing=False,
+                    enable_progress_bar=False).validate(search, data(), verbose=False)  # fmt: skip
+    assert raised.value.__notes__ == [
+        "raised by the path body=wide; oneshot.inspect(model, batch) finds candidates that do not "
+        "fit, before training"
+    ]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="errors have no notes")
+def test_an_error_of_a_model_that_has_one_network_has_no_note() -> None:
+    search = oneshot.search(Net({"wide": nn.Linear(4, 5)}), seed=0)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised:
+        fit(search)
+    assert not hasattr(raised.value, "__notes__")
 
 
 def test_an_error_of_a_hook_leaves_a_model_that_can_be_searched() -> None:
