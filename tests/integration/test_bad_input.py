@@ -228,15 +228,20 @@ def test_candidates_that_cannot_be_added_are_named_at_the_first_batch() -> None:
 @pytest.mark.parametrize("stage", ["fit", "validate"])
 def test_an_error_says_which_path_was_computed(stage: str) -> None:
     model = Net({"a": nn.Linear(4, 4), "wide": nn.Linear(4, 5)})
+    model.validation_step = model.training_step  # type: ignore[method-assign]
+    search = oneshot.search(model, seed=0)
+    trainer = Trainer(
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+    )
+    loaders = {"fit": [data(), data(4)], "validate": [data()]}[stage]
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised:
-        search = oneshot.search(model, seed=0)
-        if stage == "fit":
-            fit(search)
-        else:
-            search.prepare_evaluation = lambda *_: search.decisions["body"].adopt("wide")
-            model.validation_step = model.training_step
-            Trainer(accelerator="cpu", logger=False, enable_checkpointing=False,
-                    enable_progress_bar=False).validate(search, data(), verbose=False)  # fmt: skip
+        getattr(trainer, stage)(search, *loaders)
     assert raised.value.__notes__ == [
         "raised by the path body=wide; oneshot.inspect(model, batch) finds candidates that do not "
         "fit, before training"

@@ -27,7 +27,7 @@ def run(module: str, json_file: Path, *arguments: str) -> tuple[int, Any]:
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=900,
+        timeout=1800,
         check=False,
     )
     assert json_file.exists(), result.stderr
@@ -56,14 +56,14 @@ def test_a_resume_without_what_makes_it_exact_is_noticed(tmp_path: Path) -> None
     assert code == 1
 
 
-def test_nothing_grows_over_thousands_of_steps_and_draws_stay_those_of_their_key(
+def test_nothing_grows_over_ten_thousand_steps_and_draws_stay_those_of_their_key(
     tmp_path: Path,
 ) -> None:
-    _, strategies = run("long", tmp_path / "long.json", "--steps", "2000", "random", "darts")
+    _, strategies = run("long", tmp_path / "long.json", "random", "darts")
     for name, found in strategies.items():
         grown = found["growth of the second half"]
         assert grown["files"] == 0, name
-        assert grown["objects"] < 200, name  # in 1,000 steps: less than one in five
+        assert grown["objects"] < 200, name  # in 5,000 steps
         assert grown["bytes"] < 4 * 2**20, name
         assert found["draws are those of a new search"], name
         assert found["batches are those of a new stream"], name
