@@ -155,7 +155,10 @@ class _Walk:
         is_supernet = BaseSuperNetModule in type(new).__mro__
         if is_supernet:
             self.found.append(cast(BaseSuperNetModule, new))
-        if self.topdown:
+        if self.topdown and new is child:
+            if child._modules:  # most modules are leaves
+                self.visit(child, path)
+        elif self.topdown:
             self._walk_replacement(child, new, path)
         elif new is not child:
             before = len(self.found)
@@ -164,12 +167,11 @@ class _Walk:
                 self.found.append(self.found.pop(before - 1))
 
     def _walk_replacement(self, child: nn.Module, new: nn.Module, path: str) -> None:
-        created = new is not child and child not in self.original
+        created = child not in self.original
         self.generation += created
         if self.generation > MAX_GENERATIONS:
             raise _endless(repr(_shorten(path)))
-        if new is not child:
-            self.entered.add(new)
+        self.entered.add(new)
         self.visit(new, path)
         self.entered.discard(new)
         self.generation -= created

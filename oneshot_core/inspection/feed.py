@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..errors import InspectionError
 from ..lightning.trees import is_lightning_module
 from ..lightning.wrapped import has_forward
+from ..nests import leaves
 
 
 @dataclass(frozen=True)
@@ -171,11 +172,4 @@ def form_of(value: Any) -> str:
 
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """Yield the tensors in a nest of tuples, lists and dicts."""
-    if isinstance(value, Tensor):
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from tensors_in(item)
+    return (leaf for leaf in leaves(value) if isinstance(leaf, Tensor))

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-
-def leaves(value: Any) -> Iterator[Any]:
-    """Yield what a nest of tuples, lists and dicts holds."""
-    if isinstance(value, Mapping):
-        for item in value.values():
-            yield from leaves(item)
-    elif isinstance(value, (tuple, list)):
-        for item in value:
-            yield from leaves(item)
-    else:
-        yield value
+from ..nests import leaves
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:

@@ -13,12 +13,13 @@ from ...decision import Decision, DecisionTable
 from ...errors import StrategyError
 from ...lightning.plugin_hooks import plugin_hooks
 from ...model_space import ModelSpace
+from ...nests import leaves
 from ...nn import LayerRule, MutableLayer
 from ...space import ParameterSpec
 from ...traversal import traverse_and_mutate_submodules
 from ..case import NothingToCheckError, Sample, Subject, checks, require, require_samples
 from ..decisions import Drawn, Weighted
-from ..tensors import close, leaves, mapped, same
+from ..tensors import close, mapped, same
 from .supernets import Holder
 
 

@@ -21,6 +21,7 @@ from ...errors import StrategyError
 from ...hooks import HookResult
 from ...lightning.plugin_hooks import plugin_hooks
 from ...model_space import ModelSpace
+from ...nests import leaves
 from ...space import Candidate, Choice, ParameterSpec
 from ...supernet import BaseSuperNetModule, supernet_modules
 from ...traversal import traverse_and_mutate_submodules
@@ -28,7 +29,7 @@ from .. import choices
 from ..case import NothingToCheckError, Sample, Subject, checks, require, require_samples
 from ..decisions import Drawn, Weighted
 from ..networks import networks
-from ..tensors import close, close_but_for_zeros, form, leaves, mapped, same, total
+from ..tensors import close, close_but_for_zeros, form, mapped, same, total
 
 MAX_ARCHITECTURES = 32
 """So many architectures of each sample are tried, the first ones."""
