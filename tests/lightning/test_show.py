@@ -117,6 +117,25 @@ def test_the_figure_of_a_ranking_is_over_a_cost_or_over_places() -> None:
         found.figure("speed")
 
 
+def test_the_figure_of_a_ranking_shows_what_is_beside_it() -> None:
+    entries = [Ranked(Architecture({"a": i}), i / 10, {}, {"macs": 9.0 - i}) for i in range(3)]
+    best, largest = entries[2].architecture, Architecture({"a": "large"})
+    rows = [
+        Baseline("best found", {"val_acc": 0.2, "macs": 7.0}, best),
+        Baseline("mean of 2 random", {"val_acc": 0.15, "macs": 8.0}),
+        Baseline("largest", {"val_acc": 0.05, "macs": 10.0}, largest),
+    ]
+    sample = {best: rows[0].values, Architecture({"a": "other"}): {"val_acc": 0.1, "macs": 5.0}}
+    beside = Baselines(rows, sample)
+    axes = Ranking(entries, metric="val_acc", mode="max", baselines=beside).figure().axes[0]
+    points = [c.get_offsets().tolist() for c in axes.collections[2:]]
+    assert points == [[[5.0, 0.1]], [[10.0, 0.05]]]  # what is neither ranked nor best found
+    plain = [Ranked(e.architecture, e.score, {}) for e in entries]
+    axes = Ranking(plain, metric="val_acc", mode="max", baselines=beside).figure().axes[0]
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert lines == {"mean of 2 random": [0.15, 0.15], "largest": [0.05, 0.05]}
+
+
 def test_showing_a_search_draws_no_random_number() -> None:
     search = oneshot.search(Net(), "random", seed=0)
     before, ours = torch.get_rng_state(), search.decisions.rng.getstate()
