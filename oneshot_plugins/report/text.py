@@ -86,11 +86,14 @@ def shortened(texts: Sequence[str], width: int) -> list[str]:
     long = [text for text in texts if len(text) > width]
     head = _shared(long)
     tail = _shared([text[head:][::-1] for text in long])
+    # As much of what is shared stays as there is room for.
+    room = max(0, width - 2 - max((len(text) - head - tail for text in long), default=0))
+    tail -= min(tail, max(room - head, room // 3))
+    head -= min(head, max(room - (room // 3 if tail else 0), 0))
 
     def short(text: str) -> str:
-        core = text[head : len(text) - tail]
-        marked = f"{'…' if head else ''}{core}{'…' if tail else ''}"
-        return cut(marked if core else text, width)
+        kept = text[head : len(text) - tail]
+        return cut(f"{'…' if head else ''}{kept}{'…' if tail else ''}", width)
 
     return [text if len(text) <= width else short(text) for text in texts]
 

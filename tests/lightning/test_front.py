@@ -243,7 +243,7 @@ def test_tables_name_objectives_and_choices() -> None:
     assert lines[1].split() == ["acc", "(max)", "size", "(min)", "architecture"]
     assert lines[2].split() == ["0.9", "10", "a=a"]
     page = ParetoFront([scored("<b>", acc=1.0)], {"acc": "max"})._repr_html_()
-    assert "<td>a=&lt;b&gt;</td>" in page
+    assert ">a=&lt;b&gt;</td>" in page
     assert repr(some()).startswith("<ParetoFront of 4 among 6")
 
 

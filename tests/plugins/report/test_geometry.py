@@ -429,11 +429,23 @@ def test_long_names_keep_what_differs() -> None:
         f"inverted_residual_expand{e}_kernel{k}_squeeze_excite" for e in (3, 6) for k in (3, 5)
     ]
     assert text.shortened([*names_, "skip"], 20) == [
-        "…3_kernel3…", "…3_kernel5…", "…6_kernel3…", "…6_kernel5…", "skip",
+        "…expand3_kernel3_sq…", "…expand3_kernel5_sq…", "…expand6_kernel3_sq…",
+        "…expand6_kernel5_sq…", "skip",
     ]  # fmt: skip
     assert text.shortened(["x" * 30, "short"], 10) == ["xxxxxxxxx…", "short"]
-    assert text.shortened(["same_name_twice"] * 2, 10) == ["same_name…"] * 2
+    assert len(set(text.shortened(["same_name_twice"] * 2, 10))) == 1
     assert text.shortened([], 10) == []
+
+
+def test_shortened_names_fit_and_stay_different_if_there_is_room() -> None:
+    rng = random.Random(0)
+    for _ in range(500):
+        head, tail = ("".join(rng.choices("abc_", k=rng.randrange(40))) for _ in range(2))
+        cores = {"".join(rng.choices("xyz", k=rng.randrange(1, 8))) for _ in range(4)}
+        texts = [f"{head}{core}{tail}" for core in sorted(cores)]
+        short = text.shortened(texts, 20)
+        assert all(len(one) <= 20 for one in short)
+        assert len(set(short)) == len(texts)
 
 
 def test_counts_times_and_choices_are_for_people() -> None:

@@ -13,7 +13,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 import oneshot_core as oneshot
-from oneshot_core.space import Diagram, LayerChoice, Link, Node
+from oneshot_core.space import Diagram, Link, Node
 from oneshot_plugins.run.folder import RunError
 from oneshot_plugins.run.recorder import RunRecorder
 
@@ -96,15 +96,17 @@ class Drawn(nn.Module):
 
 def test_how_a_module_is_drawn_is_written_down(made: Any, tmp_path: Path) -> None:
     users, data = made
-    model = users.Net()
-    name, choice = next((n, m) for n, m in model.named_children() if isinstance(m, LayerChoice))
-    label = choice.label_at(name)
-    setattr(model, name, Drawn(choice, label))
-    trainer(tmp_path / "run").fit(oneshot.search(model, seed=0), data)
+
+    def drawn(label: str) -> Any:
+        model = users.Net()
+        model.first = Drawn(model.first, label)
+        return oneshot.search(model, seed=0)
+
+    trainer(tmp_path / "run").fit(drawn("first"), data)
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert record["space"]["diagrams"] == [
-        Diagram(name, [Node("in"), Node("out")], [Link(0, 1, label)]).to_dict()
+        Diagram("first", [Node("in"), Node("out")], [Link(0, 1, "first")]).to_dict()
     ]
-    getattr(model, name).label = "elsewhere"
-    with pytest.raises(RunError, match=rf"module at '{name}' is about \['elsewhere'\]"):
-        trainer(tmp_path / "new").fit(oneshot.search(model, seed=0), data)
+    with pytest.raises(RunError, match=r"module at 'first' is about \['elsewhere'\]"):
+        trainer(tmp_path / "new").fit(drawn("elsewhere"), data)
+    assert not (tmp_path / "new").exists()
