@@ -336,9 +336,10 @@ class Registry:
         return len({record.id for record in self.find()})
 
     def _repr_html_(self) -> str:
-        names = ("id", "provider", "version", "state", "summary", "reason")
-        rows = [[str(row[name]) for name in names] for row in (r.as_dict() for r in self.find())]
-        return Table(names, rows).html()
+        found = [record.as_dict() for record in self.find()]
+        names = ["id", "provider", "version", "state", "summary"]
+        names += ["reason"] if any(row["reason"] for row in found) else []
+        return Table(names, [[str(row[name]) for name in names] for row in found]).html()
 
     @overload
     def register(self, component: Component, /, *, override: bool = False) -> Component: ...

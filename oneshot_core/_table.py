@@ -32,10 +32,20 @@ class Table:
         """Return the table as HTML, for ``_repr_html_``."""
         import html  # takes long to import, and listing plugins does without
 
-        def line(tag: str, cells: Iterable[str]) -> str:
-            return "<tr>" + "".join(f"<{tag}>{html.escape(c)}</{tag}>" for c in cells) + "</tr>"
+        # Notebooks align all cells to the right, which only a style of the cell itself overrides.
+        aligned = [
+            f' style="text-align: {"right" if index in self.right else "left"}"'
+            for index in range(len(self.head))
+        ]
 
-        title = f"<caption>{html.escape(self.title)}</caption>" if self.title else ""
+        def line(tag: str, cells: Iterable[str]) -> str:
+            shown = zip(aligned, cells, strict=True)
+            return (
+                "<tr>" + "".join(f"<{tag}{a}>{html.escape(c)}</{tag}>" for a, c in shown) + "</tr>"
+            )
+
+        left = ' style="text-align: left"'
+        title = f"<caption{left}>{html.escape(self.title)}</caption>" if self.title else ""
         body = "".join(line("td", cells) for cells in self.rows)
         more = f"<p>... and {self.more:,} more</p>" if self.more else ""
         head = f"<thead>{line('th', self.head)}</thead>"

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from torch import nn
 
 from .decision import Decision
+from .space.diagram import Diagram
 from .space.mutable import Branches, Gates, MutableModule
 from .space.spec import Candidate, Choice, ParameterSpec
 
@@ -75,6 +76,13 @@ class BaseSuperNetModule(nn.Module, ABC):
         Constraints must exclude them. Nothing, where every combination works.
         """
         yield from ()
+
+    def diagram_at(self, path: str) -> Diagram | None:
+        """Return how the choices are drawn; None draws a row of candidates for each label.
+
+        By default as the choice that this module replaced, if it is kept.
+        """
+        return None if self.original is None else self.original.diagram_at(path)
 
     def search_space_spec(self) -> dict[str, ParameterSpec]:
         """Return label -> spec for every decision of this module."""

@@ -196,8 +196,9 @@ class TestQueries:
     def test_notebooks_get_a_table_in_which_nothing_is_markup(self, plugin):
         plugin(X, manifest(component("x.a", summary="<b>bold</b>")))
         table = registry()._repr_html_()
-        assert "<td>strategy:x.a</td>" in table
+        assert ">strategy:x.a</td>" in table
         assert "&lt;b&gt;" in table
+        assert "reason" not in table  # nothing has one
 
     def test_the_default_registry_is_one_object(self):
         assert default_registry() is default_registry()

@@ -32,6 +32,12 @@ def test_nothing_in_a_cell_is_markup() -> None:
     assert "... and 1,200 more" in text
 
 
+def test_notebooks_align_numbers_to_the_right_and_text_to_the_left() -> None:
+    page = Table(["n", "name"], [["1", "a"]], title="t", right=[0]).html()
+    assert '<th style="text-align: right">n</th><th style="text-align: left">name</th>' in page
+    assert '<td style="text-align: right">1</td><td style="text-align: left">a</td>' in page
+
+
 def test_numbers_are_aligned_to_the_right() -> None:
     lines = printed(Table(["n", "name"], [["1", "a"], ["100", "b"]], right=[0]).rich()).splitlines()
     assert [line.split() for line in lines if "a" in line or "b" in line][1:] == [

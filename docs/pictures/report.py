@@ -24,7 +24,7 @@ from oneshot_plugins.spaces.chain import Chain1d
 RUN = Path("report-run")
 SEED, EPOCHS = 0, 60
 OPTIONS = {"arc_learning_rate": 0.01, "weight_decay": 0.0}
-SIZE = "1280,2640"
+SIZE = "1280,3000"
 
 
 def search(experiment: Experiment) -> oneshot.BaseOneShotLightningModule:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from statistics import fmean, quantiles
@@ -73,8 +73,15 @@ class Baselines:
             (name, "truth"): _tau(judged, name, "truth") for name in names if judged
         }
 
-    def to_dict(self) -> dict[str, object]:
-        """Return rows and agreements as plain data; NaN and infinity become None."""
+    def to_dict(self, scored: Collection[Architecture] = ()) -> dict[str, object]:
+        """Return rows, random architectures and agreements as plain data.
+
+        NaN and infinity become None.
+
+        Args:
+            scored: what is written beside it; ``"random"`` is None if that holds all of them.
+        """
+        known = all(architecture in scored for architecture in self.sample)
         return {
             "rows": [
                 {
@@ -83,6 +90,12 @@ class Baselines:
                     "architecture": None if row.architecture is None else dict(row.architecture),
                 }
                 for row in self.rows
+            ],
+            "random": None
+            if known
+            else [
+                {"architecture": dict(a), "values": finite_values(values)}
+                for a, values in self.sample.items()
             ],
             "kendall_tau": [
                 {"between": list(pair), "tau": finite(tau)} for pair, tau in self.agreement.items()
@@ -161,6 +174,7 @@ class Beside:
         found: Sequence[Architecture],
         objectives: Mapping[str, str],
         truth: Truth | None = None,
+        judged: Sequence[Architecture] | None = None,
         keeps: Callable[[Values], bool] = lambda values: True,
     ) -> Baselines:
         """Return the comparison.
@@ -170,6 +184,7 @@ class Beside:
             found: what was asked for.
             objectives: name -> ``"max"`` or ``"min"``.
             truth: see :func:`true_values`.
+            judged: of which it is asked; None for what was found.
             keeps: whether numbers are such that an architecture could have been found.
 
         Raises:
@@ -186,7 +201,7 @@ class Beside:
             allowed = {a: v for a, v in sample.items() if keeps(v)}
             rows.append(_best(f"{best} of {len(sample)} random", allowed, objectives, names))
         rows.append(Baseline("largest", sized[self.largest], self.largest))
-        true = {} if truth is None else true_values(truth, found)
+        true = {} if truth is None else true_values(truth, found if judged is None else judged)
         return Baselines(rows, sample, {a: {**sized[a], "truth": t} for a, t in true.items()})
 
 
@@ -212,24 +227,38 @@ def draw_different(space: ModelSpace, n: int, seed: int) -> list[dict[str, Choic
     return list(found.values())
 
 
-def true_values(truth: Truth, ranked: Sequence[Architecture]) -> dict[Architecture, float]:
-    """Return what is known of the ranked architectures.
+def true_values(truth: Truth, scored: Sequence[Architecture]) -> dict[Architecture, float]:
+    """Return what is known of the scored architectures.
 
     Raises:
         RankingError: it is about fewer than two of them.
     """
     if isinstance(truth, Mapping):
         values = {Architecture(a): float(value) for a, value in truth.items()}
-        known = {a: values[a] for a in ranked if a in values}
+        known = {a: values[a] for a in scored if a in values}
     else:
-        known = {a: float(truth(a)) for a in ranked}
+        known = {a: float(truth(a)) for a in scored}
     if len(known) < 2:
         raise RankingError(
-            f"the ground truth is about {len(known)} of {len(ranked)} ranked architectures.\n"
+            f"the ground truth is about {len(known)} of {len(scored)} scored architectures.\n"
             "  expected: two or more of them\n"
-            "  fix: give the truth of architectures that were ranked"
+            "  fix: give the truth of architectures that were scored"
         )
     return known
+
+
+def refuse_truth_alone(truth: Truth | None, baselines: bool | None) -> None:
+    """Refuse a truth that nothing would be compared with.
+
+    Raises:
+        RankingError: there is one, and no baselines.
+    """
+    if truth is not None and baselines is False:
+        raise RankingError(
+            "a truth is given with baselines=False.\n"
+            "  expected: baselines, which say how well scores and costs agree with the truth\n"
+            "  fix: leave baselines out; kendall_tau(truth) of what is returned needs none"
+        )
 
 
 def _best(

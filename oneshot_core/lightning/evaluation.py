@@ -43,6 +43,7 @@ from .baselines import (
     draw_different,
     finite,
     finite_values,
+    refuse_truth_alone,
     true_values,
 )
 from .batches import cached, first_batches, to_device
@@ -205,7 +206,9 @@ class Ranking:
                 }
                 for e in self.entries
             ],
-            "baselines": None if self.baselines is None else self.baselines.to_dict(),
+            "baselines": None
+            if self.baselines is None
+            else self.baselines.to_dict({e.architecture for e in self.entries}),
         }
         return write_text(Path(path), json.dumps(data, indent=2, allow_nan=False) + "\n")
 
@@ -312,7 +315,8 @@ def rank(
     Raises:
         ArchitectureError: an architecture does not fit the model space.
         RankingError: there is nothing to score, too much of it, the metric is not logged or
-            always NaN, or BatchNorm needs training batches and none are known.
+            always NaN, or BatchNorm needs training batches and none are known; the truth is
+            about fewer than two of what was ranked, or comes with ``baselines=False``.
 
     Source: Guo et al., "Single Path One-Shot", arXiv:1904.00420, section 3.4, for the
     recalibration.
@@ -322,6 +326,7 @@ def rank(
             f"mode={mode!r}.\n  expected: 'max' or 'min'\n"
             "  fix: say whether a larger or a smaller metric is better"
         )
+    refuse_truth_alone(truth, baselines)
     arguments = arguments_of(search, inputs)
     measures = _measures(search, costs, arguments)
     proposals, total = _proposals(search, architectures, budget, options)

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 from ..architecture import Architecture
 from ..errors import RankingError
 from ..files import write_text
-from .baselines import finite_values
-from .show import baselines_tables, front_table, grouped, html, new_figure, scatter
+from .agreement import kendall_tau
+from .baselines import Truth, finite_values, true_values
+from .show import baselines_tables, front_figure, front_table, grouped, html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -186,22 +187,58 @@ class ParetoFront:
         ]
         return _volume([p for p in points if min(p) > 0])
 
-    def to_csv(self, path: str | os.PathLike[str], *, everything: bool = False) -> Path:
-        """Write the front, or with ``everything`` all that was scored, one line for each.
+    def kendall_tau(self, truth: Truth, by: str | None = None) -> float:
+        """Return Kendall's tau-b between one quantity of all that was scored and a ground truth.
 
-        Columns: the objectives and constrained quantities, whether it is on the front, and the
-        choices as JSON. Written whole or not at all; returns the path.
+        Of the numbers as they are: 1 where both order the architectures alike, 0 where the
+        quantity says nothing, -1 where it reverses them. NaN if either has no two different
+        numbers.
+
+        Args:
+            truth: what the architectures are really worth, such as accuracy after training each
+                alone. A mapping may be about some of them only.
+            by: which objective or constrained quantity; by default the first objective.
+
+        Raises:
+            RankingError: the name is unknown, or it is about fewer than two of the architectures.
+
+        Source: :func:`oneshot_core.lightning.agreement.kendall_tau`.
+        """
+        by = self.names[0] if by is None else by
+        if by not in self.names:
+            raise RankingError(
+                f"kendall_tau of {by!r}.\n  expected: one of {self.names}\n  fix: correct by"
+            )
+        values = true_values(truth, [s.architecture for s in self.scored])
+        known = [s for s in self.scored if s.architecture in values]
+        return kendall_tau([s.values[by] for s in known], [values[s.architecture] for s in known])
+
+    def to_csv(self, path: str | os.PathLike[str], *, everything: bool = False) -> Path:
+        """Write the front, or with ``everything`` all that was scored, then the baselines.
+
+        One line for each. Columns: whose numbers they are (``front``, ``scored``, or the name of
+        the baseline), the objectives and constrained quantities, whether it is on the front
+        (empty for baselines), and the choices as JSON. Written whole or not at all; returns the
+        path.
 
         Raises:
             OutputError: the file cannot be written; the old one is left.
         """
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        writer.writerow([*self.names, "on_front", "architecture"])
+        baselines = [] if self.baselines is None else self.baselines.rows
+        further = [n for row in baselines[:1] for n in row.values if n not in self.names]
+        names = [*self.names, *further]
+        writer.writerow(["row", *names, "on_front", "architecture"])
         for entry in self.scored if everything else self.entries:
-            row = [repr(entry.values[name]) for name in self.names]
+            row = [repr(entry.values[n]) if n in entry.values else "" for n in names]
             on_front = any(entry is other for other in self.entries)
-            writer.writerow([*row, on_front, json.dumps(dict(entry.architecture))])
+            name = "front" if on_front else "scored"
+            writer.writerow([name, *row, on_front, json.dumps(dict(entry.architecture))])
+        for beside in baselines:
+            row = [repr(beside.values[n]) if n in beside.values else "" for n in names]
+            of = beside.architecture
+            writer.writerow([beside.name, *row, "", "" if of is None else json.dumps(dict(of))])
         return write_text(path, text.getvalue())
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
@@ -228,12 +265,14 @@ class ParetoFront:
                 next(i for i, other in enumerate(self.scored) if other is entry)
                 for entry in self.entries
             ],
-            "baselines": None if self.baselines is None else self.baselines.to_dict(),
+            "baselines": None
+            if self.baselines is None
+            else self.baselines.to_dict({entry.architecture for entry in self.scored}),
         }
         return write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
 
     def figure(self, x: str | None = None, y: str | None = None) -> Figure:
-        """Draw the front among all that was scored, as a matplotlib figure.
+        """Draw the front among all that was scored, and the baselines, as a matplotlib figure.
 
         Args:
             x: name on the horizontal axis; by default the second objective.
@@ -249,18 +288,7 @@ class ParetoFront:
                 f"a figure of {y!r} over {x!r}.\n  expected: two of {self.names}\n"
                 "  fix: correct x and y"
             )
-        figure, axes = new_figure()
-        scatter(
-            axes,
-            [e.values[x] for e in self.scored],
-            [e.values[y] for e in self.scored],
-            [e.values[x] for e in self.entries],
-            [e.values[y] for e in self.entries],
-            ("scored", "front"),
-        )
-        axes.set_xlabel(x)
-        axes.set_ylabel(y)
-        return figure
+        return front_figure(self, x, y)
 
     def __str__(self) -> str:
         table = front_table(self)

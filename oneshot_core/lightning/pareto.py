@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..architecture import Architecture, freeze
 from ..errors import RankingError
 from ..space.spec import Choice
-from .baselines import Beside, Proposals
+from .baselines import Beside, Proposals, Truth, refuse_truth_alone
 from .evaluation import Outcome, arguments_of, calibration_of, score_proposals
 from .front import Limits, ParetoFront, Scored, violation
 from .journal import Journal
@@ -46,6 +46,7 @@ def pareto(
     journal: str | os.PathLike[str] | None = None,
     storage: str | None = None,
     baselines: bool = True,
+    truth: Truth | None = None,
     train_dataloader: Iterable[Any] | None = None,
     calibration_batches: int = 16,
     trainer: Trainer | None = None,
@@ -80,6 +81,8 @@ def pareto(
         baselines: whether the largest network and as many random ones as the budget are scored
             as well, after the others, to be compared with the front. They do not enter it, nor
             the budget; what the search has scored is not scored again.
+        truth: what architectures are really worth, as for :meth:`ParetoFront.kendall_tau`; the
+            baselines then say how well each objective and constrained quantity agrees with it.
         train_dataloader: whose batches recalibrate BatchNorm.
         calibration_batches: how many of them.
         trainer: to score with.
@@ -88,12 +91,14 @@ def pareto(
 
     Raises:
         RankingError: an argument has no meaning, a cost cannot be computed, a metric is not
-            logged, or no architecture keeps the constraints with numbers for all objectives.
+            logged, or no architecture keeps the constraints with numbers for all objectives; the
+            truth is about fewer than two of what was scored, or comes with ``baselines=False``.
         UnknownComponentError: there is no such searcher.
         PluginLoadError: the searcher needs a library that is not installed.
     """
     limits = dict(constraints or {})
     _check(search, objectives, limits, budget, journal, storage)
+    refuse_truth_alone(truth, baselines)
     names = list(dict.fromkeys([*objectives, *limits]))
     measured = _measured(search, names, measures or {}, inputs)
     space = search.space
@@ -149,7 +154,8 @@ def pareto(
     if beside is not None:
         values = {a: s.values for a, s in (questions.known | questions.others).items()}
         found = [entry.architecture for entry in front]
-        front.baselines = beside.compared(values, found, objectives, keeps=front.keeps)
+        judged = [entry.architecture for entry in front.scored]
+        front.baselines = beside.compared(values, found, objectives, truth, judged, front.keeps)
     return front
 
 

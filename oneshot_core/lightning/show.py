@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from .._table import Table, number
+from ..architecture import Architecture
 from ..errors import RankingError
 from ..space.spec import Candidate, ParameterSpec
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 SHOWN = 20
 """Rows of a table of architectures."""
 CANDIDATES_SHOWN = 8
+BESIDE = "#b5651d"
+"""Color of baselines."""
+MARKERS = "DsvP"
+STROKES = ("--", ":", "-.", (0, (1, 3)))
 
 
 def search_table(search: BaseOneShotLightningModule) -> Table:
@@ -105,7 +110,7 @@ def grouped(tables: Iterable[Table]) -> object:
 
 
 def ranking_figure(ranking: Ranking, cost: str | None) -> Figure:
-    """Draw the scores over a cost, or over their places."""
+    """Draw the scores over a cost, or over their places, and what is beside them."""
     costs = _cost_names(ranking)
     if cost is not None and cost not in costs:
         raise RankingError(
@@ -118,9 +123,28 @@ def ranking_figure(ranking: Ranking, cost: str | None) -> Figure:
     across = places if cost is None else [entry.costs[cost] for entry in ranking]
     scores = [entry.score for entry in ranking]
     scatter(axes, across, scores, across[:1], scores[:1], ("ranked", "best"))
-    axes.set_xlabel("place" if cost is None else cost)
-    axes.set_ylabel(ranking.metric)
-    return figure
+    if ranking.baselines is not None:
+        ranked = [entry.architecture for entry in ranking]
+        beside(axes, ranking.baselines, cost, ranking.metric, ranked, ranked[:1])
+    return finished(figure, "place" if cost is None else cost, ranking.metric)
+
+
+def front_figure(front: ParetoFront, x: str, y: str) -> Figure:
+    """Draw the front among all that was scored, and what is beside it."""
+    figure, axes = new_figure()
+    every, best = front.scored, front.entries
+    scatter(
+        axes,
+        [e.values[x] for e in every],
+        [e.values[y] for e in every],
+        [e.values[x] for e in best],
+        [e.values[y] for e in best],
+        ("scored", "front"),
+    )
+    if front.baselines is not None:
+        on_it = [entry.architecture for entry in best]
+        beside(axes, front.baselines, x, y, [entry.architecture for entry in every], on_it)
+    return finished(figure, x, y)
 
 
 def new_figure() -> tuple[Figure, Axes]:
@@ -156,4 +180,51 @@ def scatter(
     axes.scatter(x, y, s=14, color="#b8c4ce", label=f"{len(x):,} {everything}")
     label = best if len(best_x) == 1 else f"{best} of {len(best_x)}"
     axes.scatter(best_x, best_y, s=40, color="#d1495b", label=label, zorder=3)
-    axes.legend(frameon=False)
+
+
+def beside(
+    axes: Axes,
+    baselines: Baselines,
+    x: str | None,
+    y: str,
+    drawn: Collection[Architecture],
+    best: Collection[Architecture],
+) -> None:
+    """Draw the random architectures, and the rows that are those of one architecture.
+
+    Args:
+        axes: where.
+        baselines: what.
+        x: name on the horizontal axis; None if there are places, of which baselines have none:
+            then a line across stands for each row.
+        y: name on the vertical axis.
+        drawn: whose points are there.
+        best: of which the names are known.
+    """
+    known = [row for row in baselines.rows if not math.isnan(row.values.get(y, math.nan))]
+    rows = [row for row in known if row.architecture not in best]
+    if x is None:
+        for index, row in enumerate(rows):
+            axes.axhline(row.values[y], color=BESIDE, linestyle=STROKES[index % 4], label=row.name)
+        return
+    others = [v for a, v in baselines.sample.items() if a not in drawn and x in v and y in v]
+    if others:
+        axes.scatter(
+            [v[x] for v in others], [v[y] for v in others], s=14, facecolors="none",
+            edgecolors=BESIDE, linewidths=0.8, label=f"{len(others):,} random",
+        )  # fmt: skip
+    single = [row for row in rows if row.architecture is not None and x in row.values]
+    for index, row in enumerate(single):
+        marker = MARKERS[index % len(MARKERS)]
+        at = row.values[x], row.values[y]
+        axes.scatter(*at, s=60, color=BESIDE, marker=marker, label=row.name, zorder=4)
+
+
+def finished(figure: Figure, x: str, y: str) -> Figure:
+    """Return a figure of one plot, with names on its axes and of what is in it."""
+    (axes,) = figure.axes
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+    # Below: within the plot it would cover points.
+    figure.legend(loc="outside lower center", frameon=False, ncols=3)
+    return figure

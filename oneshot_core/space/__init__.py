@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .cell import Cell, Slot
 from .constraint import constrain, constraints_of
+from .diagram import Diagram, HasDiagram, Link, Node, diagrams_in
 from .graph import GraphWhenFrozen, as_graph
 from .input_choice import InputChoice, Reduction, reduce_inputs
 from .layer_choice import LayerChoice
@@ -39,14 +40,18 @@ __all__ = [
     "Choice",
     "Computed",
     "Declared",
+    "Diagram",
     "Gates",
     "GraphWhenFrozen",
+    "HasDiagram",
     "InputChoice",
     "Interval",
     "LabelInside",
     "LayerChoice",
+    "Link",
     "Mutable",
     "MutableModule",
+    "Node",
     "ParameterSpec",
     "Patch",
     "RangeChoice",
@@ -62,6 +67,7 @@ __all__ = [
     "combinations_of",
     "constrain",
     "constraints_of",
+    "diagrams_in",
     "if_else",
     "loguniform",
     "maximum",

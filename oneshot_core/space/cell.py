@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import SpaceError
+from .diagram import Diagram, Link, Node
 from .layer_choice import LayerChoice
 from .mutable import Branches, LabelInside, MutableModule, check_label, label_below
 from .spec import Choice, ParameterSpec
@@ -205,6 +206,20 @@ class Cell(MutableModule):
             for slot in self.slots
             if len(set(slot.operations)) == slot.node  # else it runs on whatever is taken
         }
+
+    def diagram_at(self, path: str) -> Diagram:
+        """Return the graph of inputs and nodes; operations are on its edges."""
+        label, first = self.label_at(path), self.num_predecessors
+        inputs = [Node(f"in {i}" if first > 1 else "in") for i in range(first)]
+        nodes = [Node(str(i)) for i in range(first, first + self.num_nodes)]
+        links = []
+        for slot in self.slots:
+            taken_by = slot.spec(label).label
+            name = slot.name.replace("input", "op", 1)
+            for state in range(slot.node):
+                operation = name if self.inputs == "free" else f"{name}_{state}"
+                links.append(Link(state, slot.node, label_below(label, operation), taken_by))
+        return Diagram(label or type(self).__name__, [*inputs, *nodes], links)
 
     @property
     def loose_ends(self) -> Value | int:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from torch import nn
 
 from ..errors import SpaceError
+from .diagram import Diagram
 from .spec import Candidate, Choice, ParameterSpec
 from .value import Value
 
@@ -80,6 +81,10 @@ class MutableModule(nn.Module, ABC):
         Constraints must exclude them. Nothing, where every combination works.
         """
         yield from ()
+
+    def diagram_at(self, path: str) -> Diagram | None:
+        """Return how the choices are drawn; None draws a row of candidates for each label."""
+        return None
 
 
 class Mutable(MutableModule):

@@ -1,43 +1,37 @@
-"""Cells as graphs: states in a row, operations as arcs between them.
+"""Cells as graphs: nodes in a row, links as arcs between them.
 
-A cell is recognised by its labels: those of :class:`oneshot_core.Cell`, with free or distinct
-inputs, and those of cells that have an operation on each edge (NAS-Bench-201).
+What is a cell is said by ``diagrams`` of the record; see :class:`oneshot_core.space.Diagram`.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 from .curves import Curve
 from .folder import Choices
 from .text import choice, cut
 
-STEP, MARGIN, RISE, RADIUS = 148.0, 40.0, 28.0, 15.0
+MARGIN, RISE, RADIUS = 40.0, 28.0, 15.0
+LETTER = 7.3
+"""Width of a letter in the page's monospaced text of 12 px."""
+GAP, ROOM = 44.0, 118.0
+"""Between nodes: where nothing is written, and where links have operations."""
 LINE = 13.0
 """Height of a line of text."""
-LABEL = re.compile(r"(.+)/(input|op)_(\d+)(?:_(\d+))?")
-EDGE = re.compile(r"(.+)/(\d+)_(\d+)")
-
-
-@dataclass(frozen=True)
-class Edge:
-    """An operation that is chosen, from a state to a node."""
-
-    source: int
-    target: int
-    text: str
+LONGEST = 18
+"""Letters of an operation."""
 
 
 @dataclass(frozen=True)
 class Arc:
-    """An edge where it is drawn.
+    """A link where it is drawn.
 
     Attributes:
-        curve: from state to node.
-        texts: the operations on it, each with its place; none if it is not taken.
+        curve: from node to node.
+        texts: the operations on it, each with its place; none if it has none, or is not taken.
     """
 
     curve: Curve
@@ -46,16 +40,26 @@ class Arc:
     @property
     def is_nothing(self) -> bool:
         """Whether the operation passes nothing on."""
-        return all(text in ("none", "zero") for text, _, _ in self.texts)
+        return bool(self.texts) and all(text in ("none", "zero") for text, _, _ in self.texts)
 
 
 @dataclass(frozen=True)
 class State:
-    """A state where it is drawn."""
+    """A node where it is drawn.
+
+    Attributes:
+        text: what is written in it.
+        full: the same, not cut.
+        x: middle.
+        width: a circle is as wide as it is high.
+        is_hollow: whether nothing is computed in it: inputs, and the output among operations.
+    """
 
     text: str
+    full: str
     x: float
-    is_input: bool
+    width: float
+    is_hollow: bool
 
 
 @dataclass(frozen=True)
@@ -63,8 +67,8 @@ class CellGraph:
     """A cell where it is drawn, in px.
 
     Attributes:
-        name: first part of its labels.
-        labels: all of them.
+        name: of the diagram.
+        labels: all that decide in it.
         states: from left to right.
         arcs: what is chosen.
         others: what could have been.
@@ -83,94 +87,96 @@ class CellGraph:
     height: float
 
 
-def cells(parameters: Mapping[str, Any], chosen: Choices) -> list[CellGraph]:
-    """Return the cells among labels, in order."""
-    groups: dict[str, list[str]] = {}
-    for label in parameters:
-        match = LABEL.fullmatch(label) or EDGE.fullmatch(label)
-        if match:
-            groups.setdefault(match[1], []).append(label)
-    found = [_cell(name, labels, parameters, chosen) for name, labels in groups.items()]
-    return [cell for cell in found if cell is not None]
+def cells(space: Mapping[str, Any], chosen: Choices) -> list[CellGraph]:
+    """Return the cells of ``run.json``, in the order of the model."""
+    drawn = [_drawn(diagram, chosen) for diagram in space.get("diagrams", [])]
+    return [cell for cell in drawn if cell is not None]
 
 
-def _cell(
-    name: str, labels: list[str], parameters: Mapping[str, Any], chosen: Choices
-) -> CellGraph | None:
-    if all(EDGE.fullmatch(label) for label in labels):
-        edges, possible, n_inputs = _edges_with_operations(labels, chosen)
-    elif all(LABEL.fullmatch(label) for label in labels):
-        edges, possible, n_inputs = _edges_with_inputs(name, labels, parameters, chosen)
-    else:
+def _drawn(diagram: Mapping[str, Any], chosen: Choices) -> CellGraph | None:
+    nodes, links = diagram["nodes"], diagram["links"]
+    taken = [link for link in links if _is_taken(link, chosen)]
+    if not taken:
         return None
-    if not edges or any(source >= target for source, target in possible):
-        return None
-    return _drawn(name, frozenset(labels), edges, possible, n_inputs)
+    reachable = {link["target"] for link in links}
+    used = {end for link in taken for end in (link["source"], link["target"])}
+    kept = [i for i in range(len(nodes)) if i in used or i not in reachable]
+    place = {node: position for position, node in enumerate(kept)}
+    states = _states([nodes[i] for i in kept], [i not in reachable for i in kept], links, chosen)
 
-
-def _edges_with_operations(
-    labels: Iterable[str], chosen: Choices
-) -> tuple[list[Edge], set[tuple[int, int]], int]:
-    edges, possible = [], set()
-    for label in labels:
-        _, source, target = EDGE.fullmatch(label).groups()  # type: ignore[union-attr]
-        possible.add((int(source), int(target)))
-        if label in chosen:
-            edges.append(Edge(int(source), int(target), choice(chosen[label])))
-    return edges, possible, 1
-
-
-def _edges_with_inputs(
-    name: str, labels: Iterable[str], parameters: Mapping[str, Any], chosen: Choices
-) -> tuple[list[Edge], set[tuple[int, int]], int]:
-    edges, possible, nodes = [], set(), []
-    for label in labels:
-        _, kind, node, slot = LABEL.fullmatch(label).groups()  # type: ignore[union-attr]
-        if kind != "input":
-            continue
-        nodes.append(int(node))
-        possible |= {(int(s), int(node)) for s in parameters[label]["candidates"]}
-        taken = chosen.get(label, [])
-        for state in taken if isinstance(taken, list) else [taken]:
-            operation = f"{name}/op_{node}_{state if slot is None else slot}"
-            edges.append(Edge(int(state), int(node), choice(chosen.get(operation, ""))))
-    return edges, possible, min(nodes, default=0)
-
-
-def _drawn(
-    name: str,
-    labels: frozenset[str],
-    edges: list[Edge],
-    possible: set[tuple[int, int]],
-    n_inputs: int,
-) -> CellGraph:
-    last = max(target for _, target in possible)
-    longest = max(e.target - e.source for e in edges)
-    base = 34 + longest * RISE + RADIUS
     texts: dict[tuple[int, int], list[str]] = {}
-    for edge in edges:
-        texts.setdefault((edge.source, edge.target), []).append(cut(edge.text, 18))
-    arcs = [_arc(s, t, base, text) for (s, t), text in sorted(texts.items())]
-    others = [_arc(s, t, base) for s, t in sorted(possible - texts.keys()) if t - s <= longest]
-    states = [
-        State(f"in {i}" if n_inputs > 1 else "in", _x(i), True)
-        if i < n_inputs
-        else State(str(i), _x(i), False)
-        for i in range(last + 1)
+    for link in taken:
+        on_it = texts.setdefault((place[link["source"]], place[link["target"]]), [])
+        if link["operation"] is not None:
+            on_it.append(cut(choice(chosen.get(link["operation"], "")), LONGEST))
+    possible = {
+        (place[link["source"]], place[link["target"]])
+        for link in links
+        if link["source"] in place and link["target"] in place
+    }
+    straight = all(link["operation"] is None for link in links)
+    longest = max((t - s for s, t in texts if t - s > straight), default=0)
+    base = 34 + longest * RISE + RADIUS if longest else RADIUS + 6
+
+    def arc(s: int, t: int, on_it: Sequence[str] = ()) -> Arc:
+        if straight and t - s == 1:
+            return _line(states[s], states[t], base)
+        return _arc(states[s], states[t], t - s, base, on_it)
+
+    arcs = [arc(s, t, on_it) for (s, t), on_it in sorted(texts.items())]
+    others = [arc(s, t) for s, t in sorted(possible - texts.keys()) if t - s <= max(longest, 1)]
+    labels = [link[key] for link in links for key in ("operation", "taken_by")]
+    labels += [node["operation"] for node in nodes]
+    decided = frozenset(label for label in labels if label is not None)
+    width = states[-1].x + states[-1].width / 2 + MARGIN - RADIUS
+    return CellGraph(
+        str(diagram["name"]), decided, states, arcs, others, base, width, base + RADIUS + 6
+    )
+
+
+def _is_taken(link: Mapping[str, Any], chosen: Choices) -> bool:
+    if link["taken_by"] is None:
+        return True
+    taken = chosen.get(link["taken_by"])
+    return link["source"] in (taken if isinstance(taken, (list, tuple)) else [taken])
+
+
+def _states(
+    nodes: Sequence[Mapping[str, Any]],
+    is_input: Sequence[bool],
+    links: Sequence[Mapping[str, Any]],
+    chosen: Choices,
+) -> list[State]:
+    full = [choice(chosen.get(node["operation"], node["text"])) for node in nodes]
+    widths = [max(2 * RADIUS, _width(cut(text, LONGEST))) for text in full]
+    named = any(node["operation"] for node in nodes)
+    gap = ROOM if any(link["operation"] is not None for link in links) else GAP
+    steps = [(one + other) / 2 + gap for one, other in pairwise(widths)]
+    middles = accumulate(steps, initial=MARGIN - RADIUS + widths[0] / 2)
+    return [
+        State(
+            cut(text, LONGEST), text, round(x, 1), width, first or (named and not node["operation"])
+        )
+        for text, x, width, first, node in zip(full, middles, widths, is_input, nodes, strict=True)
     ]
-    return CellGraph(name, labels, states, arcs, others, base, _x(last) + MARGIN, base + RADIUS + 6)
 
 
-def _x(state: int) -> float:
-    return MARGIN + state * STEP
+def _width(text: str) -> float:
+    """Return how wide a box with text is; two letters fit a circle."""
+    return 0.0 if len(text) <= 2 else round(len(text) * LETTER + 18, 1)
 
 
-def _arc(source: int, target: int, base: float, texts: Sequence[str] = ()) -> Arc:
-    a, b, span = _x(source), _x(target), target - source
-    start, end, top = a + 5, b - 5, base - RADIUS
+def _line(source: State, target: State, base: float) -> Arc:
+    begin, end = (source.x + source.width / 2, base), (target.x - target.width / 2, base)
+    return Arc((begin, begin, end, end))
+
+
+def _arc(source: State, target: State, span: int, base: float, texts: Sequence[str] = ()) -> Arc:
+    a, b = source.x + source.width / 6, target.x - target.width / 6
+    top = base - RADIUS
     rise = 14 + span * RISE
     # A cubic curve reaches three quarters of the height of its control points.
     control = top - rise / 0.75
-    curve = (start, top + 1), (start + 12, control), (end - 12, control), (end, top + 1)
+    curve = (a, top + 1), (a + 12, control), (b - 12, control), (b, top + 1)
     x, y = round((a + b) / 2, 1), top - rise - LINE * (len(texts) - 1) / 2
     return Arc(curve, tuple((t, x, round(y + LINE * i, 1)) for i, t in enumerate(texts)))

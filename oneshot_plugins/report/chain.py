@@ -9,7 +9,7 @@ from typing import Any
 
 from .curves import Curve, straight
 from .folder import Choices
-from .text import choice, cut
+from .text import choice, shortened
 
 LETTER = 7.25
 """Width of a letter in the page's monospaced text of 12 px."""
@@ -130,19 +130,20 @@ def _options(
         between = f"of {choice(low)} to {choice(high)}"
         return [Option(f"{choice(taken)} {between}" if active else between, between, active)]
     members = taken if isinstance(taken, list) else [taken]
+    full = [choice(candidate) for candidate in parameter["candidates"]]
     options = []
-    for index, candidate in enumerate(parameter["candidates"]):
-        text = choice(candidate)
+    for index, (text, candidate) in enumerate(
+        zip(shortened(full, LONGEST), parameter["candidates"], strict=True)
+    ):
         probability = p[index] if p is not None and index < len(p) else None
-        options.append(
-            Option(cut(text, LONGEST), text, active and candidate in members, probability)
-        )
+        options.append(Option(text, full[index], active and candidate in members, probability))
     return options
 
 
 def columns(found: Sequence[Row]) -> list[Column]:
     """Lay rows out in columns."""
-    names = [_names(row) for row in found]
+    labels = shortened([row.label for row in found], NAME)
+    names = [(label, _below(row)) for label, row in zip(labels, found, strict=True)]
     left = 16 + 7.1 * max((len(text) for pair in names for text in pair), default=0)
     lines = [
         Line(row, 8 + i % ROWS * ROW, list(_boxes(row.options, left)), *pair)
@@ -152,16 +153,16 @@ def columns(found: Sequence[Row]) -> list[Column]:
     return [_column(part, begins=not i, ends=i == len(parts) - 1) for i, part in enumerate(parts)]
 
 
-def _names(row: Row) -> tuple[str, str]:
-    """Return the label, and what is written below it."""
+def _below(row: Row) -> str:
+    """Return what is written below the label."""
     if not row.active:
-        return cut(row.label, NAME), "decides nothing"
+        return "decides nothing"
     if row.path == row.label:
-        return cut(row.label, NAME), f"and {row.more} more" if row.more else ""
+        return f"and {row.more} more" if row.more else ""
     more = f" +{row.more}" if row.more else ""
     room = NAME - len(more)
     path = row.path if len(row.path) <= room else f"…{row.path[1 - room :]}"
-    return cut(row.label, NAME), path + more
+    return path + more
 
 
 def _column(lines: Sequence[Line], *, begins: bool, ends: bool) -> Column:

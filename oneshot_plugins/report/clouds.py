@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .folder import Baseline, Beside, Choices, Point, Scores
 from .plots import Scale, Spot, staircase
-from .text import choice, number
+from .text import choice, cut, number
 
 PLOTS = 4
 """Pairs of quantities that are drawn."""
 ROWS = 10
 """Of the table of the best."""
+HIGH, WIDE = 6.5, 1.7
+"""Of a name in a plot, and of its letters, in per cent."""
+LONGEST = 28
+"""Letters of a name in a plot."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """A point that is named in the plot."""
+    """A point that is named in the plot.
+
+    Attributes:
+        text: its name.
+        x: where it is.
+        y: where it is.
+        kind: ``"chosen"`` or ``"baseline"``.
+        at: height of the name, so that none covers another.
+    """
 
     text: str
     x: float
     y: float
     kind: str
+    at: float
+
+    @property
+    def left(self) -> bool:
+        """Whether the name stands to the left."""
+        return self.x > 60
 
 
 @dataclass(frozen=True)
@@ -39,6 +57,7 @@ class Cloud:
         front: of those on the front.
         stairs: corners of the line along the front.
         marks: what is named.
+        random: random architectures that are not among the scores.
     """
 
     x: str
@@ -49,6 +68,7 @@ class Cloud:
     front: Sequence[Spot]
     stairs: Sequence[Spot]
     marks: Sequence[Mark]
+    random: Sequence[Spot]
 
 
 def clouds(
@@ -66,19 +86,16 @@ def _cloud(
 ) -> Cloud:
     across = [point.values[x] if x else place for place, point in enumerate(scores.points, 1)]
     up = [point.values[y] for point in scores.points]
-    beside = [b for b in baselines if x in b.values and y in b.values]
-    right = Scale.around([*across, *(b.values[x] for b in beside)])
-    top = Scale.around([*up, *(b.values[y] for b in beside)], log=False)
+    beside = [b for b in _beside(scores, baselines, chosen) if x in b.values and y in b.values]
+    random = [v for v in scores.beside.random if x in v and y in v] if scores.beside else []
+    others = [*(b.values for b in beside), *random]
+    right = Scale.around([*across, *(values[x] for values in others)])
+    top = Scale.around([*up, *(values[y] for values in others)], log=False)
     places = [(right(a), top(b)) for a, b in zip(across, up, strict=True)]
     front, stairs = _front(scores, x, places)
-    marks = [
-        Mark("chosen", *places[i], "chosen")
-        for i, point in enumerate(scores.points)
-        if chosen is not None and point.architecture == chosen
-    ][:1]
-    if not marks:
-        marks = [Mark("best", *places[0], "chosen")]
-    marks += [Mark(b.name, right(b.values[x]), top(b.values[y]), "baseline") for b in beside]
+    at = next((i for i, p in enumerate(scores.points) if p.architecture == chosen), None)
+    named = [("best" if at is None else "chosen", *places[at or 0], "chosen")]
+    named += [(b.name, right(b.values[x]), top(b.values[y]), "baseline") for b in beside]
     return Cloud(
         x or "place in the ranking",
         y,
@@ -87,8 +104,43 @@ def _cloud(
         places,
         front,
         stairs,
-        marks,
+        _marks(named),
+        [(right(values[x]), top(values[y])) for values in random],
     )
+
+
+def _beside(
+    scores: Scores, baselines: Sequence[Baseline], chosen: Choices | None
+) -> list[Baseline]:
+    """Return what is marked: of the rows beside the scores those of one architecture."""
+    rows = [] if scores.beside is None else scores.beside.rows
+    known = [chosen, *(point.architecture for point in scores.points if point.best)]
+    single = [r for r in rows if r.architecture is not None and r.architecture not in known]
+    return [*single, *baselines]
+
+
+def _marks(named: Sequence[tuple[str, float, float, str]]) -> list[Mark]:
+    """Return marks whose names do not cover each other."""
+    placed: list[Mark] = []
+    for text, x, y, kind in sorted(named, key=lambda mark: -mark[2]):
+        mark = Mark(cut(text, LONGEST), x, y, kind, y)
+        for other in placed:  # from top to bottom
+            if _overlap(mark, other):
+                mark = replace(mark, at=round(other.at - HIGH, 2))
+        placed.append(mark)
+        placed.sort(key=lambda mark: -mark.at)
+    # The chosen one is drawn last, over all others.
+    return sorted(placed, key=lambda mark: mark.kind)
+
+
+def _overlap(one: Mark, other: Mark) -> bool:
+    (a, b), (c, d) = _ends(one), _ends(other)
+    return abs(one.at - other.at) < HIGH and a < d and c < b
+
+
+def _ends(mark: Mark) -> Spot:
+    width = WIDE * (len(mark.text) + 3)
+    return (mark.x - width, mark.x) if mark.left else (mark.x, mark.x + width)
 
 
 def _front(scores: Scores, x: str, places: Sequence[Spot]) -> tuple[list[Spot], list[Spot]]:
@@ -145,23 +197,19 @@ def names(scores: Scores) -> dict[str, Any]:
 
 
 def best_rows(scores: Scores) -> tuple[list[str], list[list[str]]]:
-    """Return the table of the best: names of columns, cells. Others are told by what differs."""
+    """Return the table of the best: names of columns, cells. Others are told by what differs.
+
+    Of a front those that are on it.
+    """
     quantities = [*list(scores.objectives)[:1], *scores.others]
-    first = scores.points[0].architecture if scores.points else {}
+    several = len(scores.objectives) > 1
+    points = [point for point in scores.points if point.best or not several]
+    first = points[0].architecture if points else {}
     table = []
-    for place, point in enumerate(scores.points[:ROWS], 1):
+    for place, point in enumerate(points[:ROWS], 1):
         said = said_of(point.architecture) if place == 1 else difference(first, point.architecture)
         table.append([str(place), *(number(point.values[name]) for name in quantities), said])
     return ["", *quantities, "architecture; below the first: what differs from it"], table
-
-
-def beside_rows(beside: Beside) -> tuple[list[str], list[list[str]]]:
-    """Return the table of what was scored for comparison: names of columns, cells."""
-    names_ = list(dict.fromkeys(name for values in beside.rows.values() for name in values))
-    table = [
-        [row, *(number(values.get(name)) for name in names_)] for row, values in beside.rows.items()
-    ]
-    return ["beside it", *names_], table
 
 
 def agreements(beside: Beside) -> list[str]:

@@ -9,16 +9,18 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Circle, FancyBboxPatch, PathPatch
+from matplotlib.patches import FancyBboxPatch, PathPatch
 from matplotlib.path import Path
 
 from .cells import RADIUS, CellGraph
 from .chain import BOX, Column
-from .clouds import Cloud
+from .clouds import Cloud, agreements
 from .curves import Curve
 from .folder import Run
 from .movement import Panel
 from .render import Page
+from .text import cut, shortened
+from .tracks import Tracks
 
 INK, SOFT, FAINT, RULE, CLOUD, ACCENT, WARM = (
     "#1b2330", "#5b6675", "#9aa3af", "#e4e6ea", "#b4bfcb", "#0067b1", "#c2500a",
@@ -72,8 +74,13 @@ def figures(page: Page) -> Iterator[tuple[str, Figure]]:
         yield "probabilities", _panels([*page.first_panels])
     if whole:
         yield "search", _panels(whole)
-    for name, _, drawn in page.comparisons:
+    for name, scores, drawn in page.comparisons:
         yield name, _clouds(drawn)
+        beside = page.beside(scores)
+        if beside is not None and scores.beside is not None:
+            yield f"{name}-beside", _tracks(beside, "beside it", agreements(scores.beside))
+    if page.baselines is not None:
+        yield "baselines", _tracks(page.baselines, "", [])
 
 
 def _panels(panels: Sequence[Panel]) -> Figure:
@@ -83,9 +90,10 @@ def _panels(panels: Sequence[Panel]) -> Figure:
     grid = figure.subplots(down, across, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
-    for axes, panel in zip(grid.flat, panels, strict=False):
+    titles = shortened([panel.title for panel in panels], 32)
+    for axes, panel, title in zip(grid.flat, panels, titles, strict=False):
         _percent(axes)
-        axes.set_title(panel.title, loc="left", fontsize=9, fontweight="bold", color=INK)
+        axes.set_title(title, loc="left", fontsize=9, fontweight="bold", color=INK)
         axes.hlines([0, 50, 100], 0, 100, color=RULE, linewidth=0.8, zorder=0)
         for other in panel.others:
             axes.plot(*zip(*other, strict=True), color=CLOUD, linewidth=1)
@@ -112,6 +120,10 @@ def _clouds(drawn: Sequence[Cloud]) -> Figure:
     for axes, cloud in zip(figure.subplots(1, len(drawn), squeeze=False).flat, drawn, strict=True):
         _percent(axes)
         axes.scatter(*zip(*cloud.places, strict=True), s=9, color=CLOUD, linewidths=0)
+        if cloud.random:
+            axes.scatter(
+                *zip(*cloud.random, strict=True), s=9, color=WARM, linewidths=0, alpha=0.55
+            )
         if cloud.stairs:
             axes.plot(*zip(*cloud.stairs, strict=True), color=ACCENT, linewidth=1, alpha=0.6)
         if cloud.front:
@@ -119,10 +131,11 @@ def _clouds(drawn: Sequence[Cloud]) -> Figure:
         for mark in cloud.marks:
             color = WARM if mark.kind == "baseline" else ACCENT
             axes.scatter([mark.x], [mark.y], s=70, color=color, zorder=4)
-            left = mark.x > 70
             axes.annotate(
-                mark.text, (mark.x, mark.y), (-9 if left else 9, 0), textcoords="offset points",
-                ha="right" if left else "left", va="center", color=color, weight="bold",
+                mark.text, (mark.x, mark.at), (-9 if mark.left else 9, 0),
+                textcoords="offset points", ha="right" if mark.left else "left", va="center",
+                color=color, weight="bold",
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1},
             )  # fmt: skip
         axes.set_xticks([x for x, _ in cloud.x_ticks], [text for _, text in cloud.x_ticks])
         axes.set_yticks([y for y, _ in cloud.y_ticks], [text for _, text in cloud.y_ticks])
@@ -193,10 +206,50 @@ def _cell(cell: CellGraph) -> Figure:
                 bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
             )  # fmt: skip
     for state in cell.states:
-        face, edge, ink = ("white", SOFT, SOFT) if state.is_input else (ACCENT, ACCENT, "white")
-        place = (state.x, cell.base + down)
-        axes.add_patch(Circle(place, RADIUS, facecolor=face, edgecolor=edge))
-        axes.text(*place, state.text, ha="center", va="center", fontsize=8, color=ink)
+        face, edge, ink = ("white", SOFT, SOFT) if state.is_hollow else (ACCENT, ACCENT, "white")
+        y = cell.base + down
+        axes.add_patch(
+            FancyBboxPatch(
+                (state.x - state.width / 2, y - RADIUS), state.width, 2 * RADIUS,
+                boxstyle=f"round,pad=0,rounding_size={RADIUS}", facecolor=face, edgecolor=edge,
+            )
+        )  # fmt: skip
+        axes.text(
+            state.x, y, state.text, ha="center", va="center", color=ink, family="monospace",
+        )  # fmt: skip
+    return figure
+
+
+def _tracks(tracks: Tracks, first: str, agreements: Sequence[str]) -> Figure:
+    """Draw a row for each thing that is compared, and what agrees below."""
+    n = len(tracks.quantities)
+    names, across, down = 200.0, 210.0, 30.0
+    below = 18.0 * len(agreements) + (24 if agreements else 0)
+    width, height = names + n * across + SIDE, 44 + down * len(tracks.rows) + below
+    figure, axes = _canvas(width, height)
+    axes.text(SIDE, 20, first, va="center", color=SOFT)
+    for column, quantity in enumerate(tracks.quantities):
+        axes.text(names + column * across, 20, quantity, va="center", color=SOFT)
+    for index, row in enumerate(tracks.rows):
+        y = 36 + down * (index + 0.5)
+        color, weight = (ACCENT, "bold") if row.is_chosen else (INK, "normal")
+        axes.plot([SIDE, width - SIDE], [y - down / 2] * 2, color=RULE, linewidth=0.8)
+        said = cut(row.name, 30)
+        axes.text(SIDE, y, said, va="center", color=color, weight=weight)
+        for column, dot in enumerate(row.dots):
+            if dot is None:
+                continue
+            left, right = names + column * across + 4, names + (column + 1) * across - 84
+            axes.plot([left, right], [y, y], color=RULE, linewidth=1.6, zorder=1)
+            x = left + dot.share / 100 * (right - left)
+            face = ACCENT if row.is_chosen else CLOUD
+            axes.scatter([x], [y], s=34, color=face, zorder=2)
+            axes.text(right + 66, y, dot.text, va="center", ha="right", color=color, weight=weight)
+    top = 44 + down * len(tracks.rows)
+    if agreements:
+        axes.text(SIDE, top + 12, "Kendall's tau", va="center", fontsize=8, color=SOFT)
+    for index, said in enumerate(agreements):
+        axes.text(SIDE, top + 30 + 18 * index, said, va="center", fontsize=8, color=SOFT)
     return figure
 
 

@@ -72,15 +72,27 @@ class Point:
 
 
 @dataclass(frozen=True)
+class Baseline:
+    """Something the result is compared with."""
+
+    name: str
+    values: Mapping[str, float]
+    seed: int | None
+    architecture: Choices | None
+
+
+@dataclass(frozen=True)
 class Beside:
     """Random architectures and the largest, scored with the same weights.
 
     Attributes:
-        rows: name -> values.
+        rows: what is compared.
+        random: numbers of the random ones that are not among the points.
         agreement: two quantities, and Kendall's tau between them; None where there is none.
     """
 
-    rows: Mapping[str, Mapping[str, float]]
+    rows: Sequence[Baseline]
+    random: Sequence[Mapping[str, float]]
     agreement: Sequence[tuple[str, str, float | None]]
 
 
@@ -103,16 +115,6 @@ class Scores:
     left_out: int
     beside: Beside | None = None
     limits: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Baseline:
-    """Something the result is compared with."""
-
-    name: str
-    values: Mapping[str, float]
-    seed: int | None
-    architecture: Choices | None
 
 
 @dataclass(frozen=True)
@@ -261,7 +263,7 @@ def _ranking(known: Known, data: dict[str, Any]) -> Scores:
         )
         for place, e in enumerate(entries)
     ]
-    return _scores({metric: data["mode"]}, points, data.get("baselines"))
+    return _scores({metric: data["mode"]}, points, _beside(known, points, data.get("baselines")))
 
 
 def _front(known: Known, data: dict[str, Any]) -> Scores:
@@ -272,39 +274,47 @@ def _front(known: Known, data: dict[str, Any]) -> Scores:
     ]
     name, mode = next(iter(data["objectives"].items()))
     points.sort(key=lambda p: p.values.get(name, 0.0), reverse=mode == "max")
-    scores = _scores(data["objectives"], points, data.get("baselines"))
+    beside = _beside(known, points, data.get("baselines"))
+    scores = _scores(data["objectives"], points, beside)
     return replace(scores, limits=data.get("constraints", {}))
 
 
 def _scores(
-    objectives: Mapping[str, str], points: Sequence[Point], beside: Mapping[str, Any] | None
+    objectives: Mapping[str, str], points: Sequence[Point], beside: Beside | None
 ) -> Scores:
     needed = next(iter(objectives))
     kept = [point for point in points if needed in point.values]
     shared = [n for n in (kept[0].values if kept else ()) if all(n in p.values for p in kept)]
     others = [name for name in shared if name != needed]
-    return Scores(objectives, others, kept, len(points) - len(kept), _beside(beside))
+    return Scores(objectives, others, kept, len(points) - len(kept), beside)
 
 
-def _beside(data: Mapping[str, Any] | None) -> Beside | None:
+def _beside(known: Known, points: Sequence[Point], data: Mapping[str, Any] | None) -> Beside | None:
     if data is None:
         return None
+    drawn = {json.dumps(point.architecture, sort_keys=True) for point in points}
+    random = [
+        _finite(one["values"])
+        for one in data.get("random") or []
+        if json.dumps(known(one["architecture"]), sort_keys=True) not in drawn
+    ]
     return Beside(
-        {str(row["name"]): _finite(row["values"]) for row in data["rows"]},
+        [_baseline(known, row) for row in data["rows"]],
+        random,
         [(*pair["between"], pair["tau"]) for pair in data["kendall_tau"]],
     )
 
 
 def _baselines(known: Known, data: dict[str, Any]) -> list[Baseline]:
-    return [
-        Baseline(
-            str(entry["name"]),
-            _finite(entry["values"]),
-            entry.get("seed"),
-            None if entry.get("architecture") is None else known(entry["architecture"]),
-        )
-        for entry in data["entries"]
-    ]
+    return [_baseline(known, entry) for entry in data["entries"]]
+
+
+def _baseline(known: Known, entry: Mapping[str, Any]) -> Baseline:
+    of = entry.get("architecture")
+    values = _finite(entry["values"])
+    return Baseline(
+        str(entry["name"]), values, entry.get("seed"), None if of is None else known(of)
+    )
 
 
 def _finite(values: Mapping[str, Any]) -> dict[str, float]:

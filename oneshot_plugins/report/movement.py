@@ -9,22 +9,25 @@ from typing import Any
 
 from .folder import History
 from .plots import Scale, Spot, apart, thinned
-from .text import choice, number
+from .text import choice, number, shortened
 
 POINTS = 60
 """Of a line at most."""
 NAMED = 4
 """Candidates of a panel that are named beside their line."""
 METRICS = 12
+LONGEST = 18
+"""Letters of a candidate."""
 TOPS = (0.25, 0.5, 0.75, 1.0)
 """Ends of the vertical axis of probabilities."""
 
 
 @dataclass(frozen=True)
 class Name:
-    """Text beside the end of a line, ``y`` per cent from the bottom."""
+    """Text beside the end of a line, ``y`` per cent from the bottom; ``full`` is not cut."""
 
     text: str
+    full: str
     value: str
     y: float
     wins: bool
@@ -80,8 +83,10 @@ def _panel(label: str, history: History, top: float) -> Panel:
     order = sorted(range(n), key=lambda i: -rows[-1][i])
     shown = order[:NAMED]
     places = apart([100 * rows[-1][i] / top for i in shown], 15.0)
+    full = [choice(candidate) for candidate in history.candidates[label]]
+    short = shortened(full, LONGEST)
     names = [
-        Name(choice(history.candidates[label][i]), f"{rows[-1][i]:.0%}", y, i == order[0])
+        Name(short[i], full[i], f"{rows[-1][i]:.0%}", y, i == order[0])
         for i, y in zip(shown, places, strict=True)
     ]
     moved = max(abs(a - b) for a, b in zip(rows[0], rows[-1], strict=True))
@@ -153,8 +158,10 @@ def _curve(title: str, epochs: Sequence[int], values: Sequence[float], up: Scale
     kept = thinned(len(epochs), 2 * POINTS)
     across = Scale(epochs[0], epochs[-1])
     points = [(across(epochs[i]), up(values[i])) for i in kept]
-    end = Name("", number(values[-1]), points[-1][1], True)
+    end = Name("", "", number(values[-1]), points[-1][1], True)
     low, high = (number(min(values)), number(max(values))) if up.high != 1.0 else ("0", "1")
+    if min(values) == max(values):  # in the middle, where its number stands
+        low = high = ""
     ends = (f"epoch {epochs[0]}", str(epochs[-1]))
     return Panel(title, [], _rounded(points), [end], ends, low, high)
 

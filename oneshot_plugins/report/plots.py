@@ -65,6 +65,8 @@ class Scale:
                 step = math.ceil((last - first) / TICKS)
                 values = [10.0**power for power in range(first, last + 1, step)]
                 return [(self(value), number(value)) for value in values]
+        if self.log and self.high / self.low > 10:
+            return self._powers()
         raw = (self.high - self.low) / TICKS
         power = 10.0 ** math.floor(math.log10(raw))
         step_ = next(m * power for m in (1, 2, 5, 10) if m * power >= raw)
@@ -72,6 +74,14 @@ class Scale:
         end = math.floor(self.high / step_)
         values = [round(i * step_, 12) for i in range(start, end + 1)]
         return [(self(value), number(value)) for value in values if not self.log or value > 0]
+
+    def _powers(self) -> list[tuple[float, str]]:
+        """Return some of 1, 2, 5, 10, 20, 50, ..."""
+        exponents = range(math.floor(math.log10(self.low)), math.ceil(math.log10(self.high)) + 1)
+        values = [m * 10.0**e for e in exponents for m in (1, 2, 5)]
+        inside = [value for value in values if self.low <= value <= self.high]
+        kept = [inside[i] for i in thinned(len(inside), TICKS)]
+        return [(self(value), number(value)) for value in kept]
 
 
 def line(points: Sequence[Spot]) -> str:

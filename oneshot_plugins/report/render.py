@@ -16,13 +16,16 @@ import oneshot_core
 from . import curves, plots, text
 from .cells import CellGraph, cells
 from .chain import Column, columns, rows
-from .clouds import Cloud, agreements, beside_rows, best_rows, clouds, names, said_of
-from .folder import Baseline, Choices, Point, Run, Scores
+from .clouds import Cloud, agreements, best_rows, clouds, names, said_of
+from .folder import Choices, Point, Run, Scores
 from .movement import Panel, entropies, entropy_panel, metric_panels, panels, preferred
+from .tracks import Tracks, tracks
 
 HERE = Path(__file__).parent / "page"
 PANELS = 24
 """Labels whose probabilities are shown at once; those that moved most."""
+SAID = 170
+"""Letters of the architecture in the first sentence, where several choices are named."""
 COLUMNS = 4
 """Columns of the architecture that are shown at once."""
 
@@ -65,11 +68,15 @@ class Page:
 
     @property
     def said(self) -> str:
-        return said_of(self.choices or {}, 6)
+        return next(
+            said
+            for most in range(6, 0, -1)
+            if len(said := said_of(self.choices or {}, most)) <= SAID or most == 1
+        )
 
     @cached_property
     def cells(self) -> list[CellGraph]:
-        return [] if self.choices is None else cells(self.parameters, self.choices)
+        return [] if self.choices is None else cells(self.space, self.choices)
 
     @cached_property
     def columns(self) -> list[Column]:
@@ -79,13 +86,24 @@ class Page:
         return columns(rows(self.space, self.choices or {}, at_the_end, drawn))
 
     @property
+    def n_architectures(self) -> str:
+        """How many there are in the space."""
+        size = self.space.get("size")
+        return "1 architecture" if size == "1" else f"{text.count(size)} architectures"
+
+    @property
+    def has_alternatives(self) -> bool:
+        """Whether some label has two candidates."""
+        return any(len(p["candidates"]) > 1 or p.get("interval") for p in self.parameters.values())
+
+    @property
     def n_hidden(self) -> int:
         """How many labels are drawn further down."""
         return sum(len(column.lines) for column in self.columns[COLUMNS:])
 
     @property
     def as_json(self) -> str:
-        return json.dumps(self.choices, indent=2)
+        return json.dumps(self.choices, indent=2, ensure_ascii=False)
 
     @property
     def best(self) -> Point | None:
@@ -151,20 +169,14 @@ class Page:
             if scores is not None and scores.points
         ]
 
-    @property
-    def quantities(self) -> list[str]:
-        """What baselines have numbers for."""
-        return list(dict.fromkeys(name for b in self.run.baselines or () for name in b.values))
+    def beside(self, scores: Scores) -> Tracks | None:
+        """Return what was scored beside a ranking or a front."""
+        return tracks(scores.beside.rows, self.run.architecture) if scores.beside else None
 
-    def is_chosen(self, baseline: Baseline) -> bool:
-        """Say whether a baseline has the chosen architecture."""
-        return baseline.architecture is not None and baseline.architecture == self.run.architecture
-
-    def share(self, quantity: str, value: float) -> float:
-        """Return where a value is among those of all baselines, in per cent."""
-        values = [b.values[quantity] for b in self.run.baselines or () if quantity in b.values]
-        low, high = min(values), max(values)
-        return 50.0 if low == high else round(100 * (value - low) / (high - low), 1)
+    @cached_property
+    def baselines(self) -> Tracks | None:
+        """The user's own."""
+        return tracks(self.run.baselines, self.run.architecture) if self.run.baselines else None
 
     @property
     def names_json(self) -> Markup:
@@ -225,7 +237,8 @@ def render(run: Run) -> str:
     )
     environment.filters |= {
         "number": text.number, "duration": text.duration, "moment": text.moment,
-        "count": text.count, "line": plots.line, "dots": plots.dots, "curve": curves.svg,
+        "count": text.count, "of": text.of,
+        "line": plots.line, "dots": plots.dots, "curve": curves.svg,
     }  # fmt: skip
     template = environment.get_template("page.html")
     return template.render(
@@ -235,7 +248,6 @@ def render(run: Run) -> str:
         script=Markup((HERE / "script.js").read_text(encoding="utf-8")),
         version=oneshot_core.__version__,
         best_rows=best_rows,
-        beside_rows=beside_rows,
         agreements=agreements,
     )
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from datetime import datetime
+from itertools import takewhile
 from typing import Any
 
 UNITS = ((999.5e9, 1e12, "T"), (999.5e6, 1e9, "G"), (999.5e3, 1e6, "M"), (1e4, 1e3, "k"))
@@ -74,6 +76,40 @@ def moment(iso: str | None) -> str:
 def cut(text: str, width: int) -> str:
     """Return at most ``width`` characters."""
     return text if len(text) <= width else f"{text[: width - 1]}…"
+
+
+def shortened(texts: Sequence[str], width: int) -> list[str]:
+    """Return at most ``width`` characters of each, of those that are too long what differs.
+
+    Where long texts begin and end alike, that is left out before anything else is.
+    """
+    long = [text for text in texts if len(text) > width]
+    head = _shared(long)
+    tail = _shared([text[head:][::-1] for text in long])
+    # As much of what is shared stays as there is room for.
+    room = max(0, width - 2 - max((len(text) - head - tail for text in long), default=0))
+    tail -= min(tail, max(room - head, room // 3))
+    head -= min(head, max(room - (room // 3 if tail else 0), 0))
+
+    def short(text: str) -> str:
+        kept = text[head : len(text) - tail]
+        return cut(f"{'…' if head else ''}{kept}{'…' if tail else ''}", width)
+
+    return [text if len(text) <= width else short(text) for text in texts]
+
+
+def _shared(texts: Sequence[str]) -> int:
+    """Return how many letters the texts begin with alike; 0 if it is not worth leaving out."""
+    if len(texts) < 2:
+        return 0
+    columns = zip(*texts, strict=False)
+    length = sum(1 for _ in takewhile(lambda letters: len(set(letters)) == 1, columns))
+    return length if length > 3 else 0
+
+
+def of(count: int, one: str, more: str = "") -> str:
+    """Return a count of things; their plural has an s if ``more`` does not say otherwise."""
+    return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
 def last(path: str) -> str:

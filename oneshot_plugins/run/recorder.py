@@ -20,6 +20,7 @@ from oneshot_core import BaseOneShotLightningModule, BaseSuperNetModule
 from oneshot_core.files import write_text
 from oneshot_core.lightning.baselines import finite, finite_values
 from oneshot_core.lightning.trees import tree_of
+from oneshot_core.space import diagrams_in
 
 from .folder import RUN_SCHEMA, RunError, RunFolder
 
@@ -179,6 +180,7 @@ def _description(search: BaseOneShotLightningModule, trainer: Trainer) -> dict[s
             "size": str(search.space.size) if math.isfinite(search.space.size) else None,
             "parameters": search.space.describe(),
             "places": list(_places(search)),
+            "diagrams": list(_diagrams(search)),
         },
         "max_epochs": trainer.max_epochs,
         "device": str(search.device),
@@ -214,6 +216,23 @@ def _places(search: BaseOneShotLightningModule) -> Iterator[dict[str, object]]:
             "labels": list(module.search_space_spec()),
             "candidates": _candidates(module),
         }
+
+
+def _diagrams(search: BaseOneShotLightningModule) -> Iterator[dict[str, object]]:
+    """Yield how parts of the model are drawn.
+
+    Raises:
+        RunError: one is about labels that decide nothing.
+    """
+    for path, diagram in diagrams_in(search.model):
+        unknown = [label for label in diagram.labels if label not in search.space.specs]
+        if unknown:
+            raise RunError(
+                f"the diagram {diagram.name!r} of the module at {path!r} is about {unknown}.\n"
+                f"  expected: labels of the model space: {list(search.space.specs)}\n"
+                "  fix: correct its diagram_at, or tell the author of the plugin it comes from"
+            )
+        yield diagram.to_dict()
 
 
 def _candidates(module: BaseSuperNetModule) -> dict[str, str]:

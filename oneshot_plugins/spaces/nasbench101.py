@@ -23,8 +23,11 @@ from oneshot_core.nn import LayerRule
 from oneshot_core.nn.rule import tensors_of
 from oneshot_core.space import (
     Choice,
+    Diagram,
     GraphWhenFrozen,
+    Link,
     MutableModule,
+    Node,
     ParameterSpec,
     Patch,
     Value,
@@ -243,6 +246,18 @@ class NasBench101Cell(MutableModule):
 
     def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:
         return tuple(value.spec for value in self.values.values())
+
+    def diagram_at(self, path: str) -> Diagram:
+        """Return the graph of vertices, which are operations; edges are chosen."""
+        vertices = [Node(str(v), f"{self.label}/op{v}") for v in self._inner]
+        output = len(vertices) + 1
+        into = {**{v: f"input{v}" for v in self._inner}, output: "output"}
+        links = [
+            Link(source, target, taken_by=f"{self.label}/{name}")
+            for target, name in into.items()
+            for source in range(target)
+        ]
+        return Diagram(self.label, [Node("input"), *vertices, Node("output")], links)
 
     def wiring(self, chosen: Mapping[str, Choice]) -> Wiring:
         """Return the cell that ``chosen`` describes.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from oneshot_core import Architecture
 from oneshot_core.errors import ArchitectureError, SpaceError
-from oneshot_core.space import GraphWhenFrozen, LayerChoice
+from oneshot_core.space import Diagram, GraphWhenFrozen, LayerChoice, Link, Node
 
 Operation = Callable[[int, int], nn.Module]
 """Input channels, output channels -> a module that keeps height and width."""
@@ -105,6 +105,13 @@ class NasBench201Cell(GraphWhenFrozen):
                     label=f"{label}/{i}_{j}",
                 )
         self.tensors = tensors
+        self.label = label
+
+    def diagram_at(self, path: str) -> Diagram:
+        """Return the graph of tensors; operations are on its edges."""
+        nodes = [Node("in"), *(Node(str(j)) for j in range(1, self.tensors))]
+        pairs = [(i, j) for j in range(1, self.tensors) for i in range(j)]
+        return Diagram(self.label, nodes, [Link(i, j, f"{self.label}/{i}_{j}") for i, j in pairs])
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the last tensor.

@@ -234,6 +234,39 @@ def test_score_and_costs_are_compared_with_the_truth_where_it_is_known(
         rank("all", truth={every[0]: 1.0})
 
 
+def test_a_truth_that_nothing_would_be_compared_with_is_refused(rank: Any, search: Any) -> None:
+    with pytest.raises(RankingError, match=r"a truth is given with baselines=False"):
+        rank("all", truth=true_of, baselines=False)
+    with pytest.raises(RankingError, match=r"a truth is given with baselines=False"):
+        search.pareto({"loss": "min"}, VAL, budget=2, truth=true_of, baselines=False)
+    assert SCORED == []
+
+
+@pytest.mark.parametrize("budget", [5, 16])
+def test_objectives_of_a_front_are_compared_with_the_truth(budget: int, search: Any) -> None:
+    """Over all that was scored, not only over the front, and not over the random ones."""
+    front = search.pareto(
+        {"loss": "min", "macs": "min"}, VAL, budget=budget, inputs=[X], truth=true_of,
+        constraints={"parameters": (None, 1e9)}, progress=False,
+    )  # fmt: skip
+    every = [entry.architecture for entry in front.scored]
+    true = [true_of(a) for a in every]
+    agreement = front.baselines.agreement
+
+    assert len(every) == budget
+    assert agreement["macs", "truth"] == pytest.approx(
+        tau([macs(oneshot.freeze(search, a), X) for a in every], true)
+    )
+    assert agreement["loss", "truth"] == pytest.approx(
+        tau([by_hand(search, a) for a in every], true)
+    )
+    assert agreement["loss", "truth"] == pytest.approx(front.kendall_tau(true_of))
+    assert agreement["parameters", "truth"] == pytest.approx(
+        front.kendall_tau(true_of, by="parameters")
+    )
+    assert "Kendall tau of loss and truth" in str(front)
+
+
 def true_of(architecture: Any) -> float:
     return float(str(architecture["first"])[1:])
 
@@ -264,7 +297,11 @@ def test_baselines_are_printed_and_written_with_the_ranking(rank: Any, tmp_path:
 
     written = json.loads(ranking.to_json(tmp_path / "ranking.json").read_text())
     assert written["schema"] == "oneshot.ranking/1"
-    assert written["baselines"] == ranking.baselines.to_dict()
+    scored = [e.architecture for e in ranking]
+    assert written["baselines"] == ranking.baselines.to_dict(scored)
+    assert {json.dumps(r["architecture"]) for r in written["baselines"]["random"]} == {
+        json.dumps(dict(a)) for a in ranking.baselines.sample
+    }
     assert [e["score"] for e in written["entries"]] == [e.score for e in ranking]
 
 

@@ -146,6 +146,86 @@ def test_csv_holds_the_front_or_everything(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+def beside() -> Baselines:
+    """The largest, a mean without an architecture, and two random ones of which "c" is scored."""
+    rows = [
+        Baseline("mean of 2 random", {"acc": 0.45, "size": math.nan, "parameters": 3.0}),
+        Baseline(
+            "largest", {"acc": 0.6, "size": 20.0, "parameters": 9.0}, Architecture({"a": "z"})
+        ),
+    ]
+    sample = {
+        Architecture({"a": "c"}): {"acc": 0.5, "size": 2.0, "parameters": 2.0},
+        Architecture({"a": "y"}): {"acc": 0.4, "size": 4.0, "parameters": 4.0},
+    }
+    return Baselines(rows, sample)
+
+
+def test_csv_ends_with_the_baselines(tmp_path: Path) -> None:
+    found = ParetoFront(some().scored, some().objectives, baselines=beside())
+    for everything, named in ((False, ["front"] * 4), (True, ["front", "front", "scored"])):
+        path = found.to_csv(tmp_path / "front.csv", everything=everything)
+        rows = list(csv.DictReader(path.read_text().splitlines()))
+        assert [row["row"] for row in rows][: len(named)] == named
+        *_, scored_last, mean, largest = rows
+        assert scored_last["parameters"] == ""  # only baselines have that number
+        assert (mean["row"], mean["acc"], mean["size"], mean["on_front"], mean["architecture"]) == (
+            "mean of 2 random", "0.45", "nan", "", "",
+        )  # fmt: skip
+        assert (largest["row"], largest["size"], largest["parameters"]) == (
+            "largest",
+            "20.0",
+            "9.0",
+        )
+        assert json.loads(largest["architecture"]) == {"a": "z"}
+
+
+def test_json_has_the_random_architectures_unless_all_were_scored(tmp_path: Path) -> None:
+    found = ParetoFront(some().scored, some().objectives, baselines=beside())
+    written = json.loads(found.to_json(tmp_path / "front.json").read_text())["baselines"]
+    assert [(r["architecture"]["a"], r["values"]["size"]) for r in written["random"]] == [
+        ("c", 2.0), ("y", 4.0),
+    ]  # fmt: skip
+    sample = dict(itertools.islice(beside().sample.items(), 1))
+    known = Baselines(beside().rows, sample)
+    found = ParetoFront(some().scored, some().objectives, baselines=known)
+    written = json.loads(found.to_json(tmp_path / "front.json").read_text())["baselines"]
+    assert written["random"] is None
+
+
+def by_definition(a: list[float], b: list[float]) -> float:
+    """Return Kendall's tau-b by counting all pairs."""
+    agree = tied_a = tied_b = 0
+    pairs = list(itertools.combinations(zip(a, b, strict=True), 2))
+    for (x, y), (u, v) in pairs:
+        agree += ((x > u) - (x < u)) * ((y > v) - (y < v))
+        tied_a += x == u
+        tied_b += y == v
+    return agree / math.sqrt((len(pairs) - tied_a) * (len(pairs) - tied_b))
+
+
+def test_agreement_with_a_truth_is_that_of_counting_pairs() -> None:
+    truth = {"a": 0.7, "b": 0.9, "c": 0.1, "d": 0.7, "e": 0.2, "n": 0.3}
+    found = some()
+    given = {Architecture({"a": name}): value for name, value in truth.items()}
+    order = [entry.architecture["a"] for entry in found.scored]
+    sizes = [entry.values["size"] for entry in found.scored]
+    assert found.kendall_tau(given, by="size") == pytest.approx(
+        by_definition(sizes, [truth[str(name)] for name in order])
+    )
+    known = [entry for entry in found.scored if entry.architecture["a"] != "n"]  # NaN says nothing
+    expected = by_definition(
+        [entry.values["acc"] for entry in known],
+        [truth[str(entry.architecture["a"])] for entry in known],
+    )
+    assert found.kendall_tau(given) == pytest.approx(expected)
+    assert found.kendall_tau(lambda a: truth[str(a["a"])]) == pytest.approx(expected)
+    with pytest.raises(RankingError, match="kendall_tau of 'speed'"):
+        found.kendall_tau(given, by="speed")
+    with pytest.raises(RankingError, match="about 1 of 6 scored"):
+        found.kendall_tau({Architecture({"a": "a"}): 1.0})
+
+
 def test_json_says_what_it_is_and_has_no_nan(tmp_path: Path) -> None:
     found = ParetoFront(some().scored, some().objectives, {"size": (None, 9.0)})
     data = json.loads(
@@ -163,7 +243,7 @@ def test_tables_name_objectives_and_choices() -> None:
     assert lines[1].split() == ["acc", "(max)", "size", "(min)", "architecture"]
     assert lines[2].split() == ["0.9", "10", "a=a"]
     page = ParetoFront([scored("<b>", acc=1.0)], {"acc": "max"})._repr_html_()
-    assert "<td>a=&lt;b&gt;</td>" in page
+    assert ">a=&lt;b&gt;</td>" in page
     assert repr(some()).startswith("<ParetoFront of 4 among 6")
 
 
@@ -178,8 +258,19 @@ def test_the_figure_shows_all_points_and_the_front() -> None:
     (axes,) = figure.axes
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("size", "acc")
     assert [len(points.get_offsets()) for points in axes.collections] == [6, 4]
+    assert len(figure.legends[0].texts) == 2
     with pytest.raises(RankingError, match="'acc' over 'speed'"):
         some().figure(x="speed")
+
+
+def test_the_figure_shows_random_architectures_and_the_largest() -> None:
+    figure = ParetoFront(some().scored, some().objectives, baselines=beside()).figure()
+    _, _, random_, largest = figure.axes[0].collections
+    assert random_.get_offsets().tolist() == [[4.0, 0.4]]  # "c" is drawn as what was scored
+    assert largest.get_offsets().tolist() == [[20.0, 0.6]]
+    assert [text.get_text() for text in figure.legends[0].texts] == [
+        "6 scored", "front of 4", "1 random", "largest",
+    ]  # fmt: skip
 
 
 def test_a_figure_without_matplotlib_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

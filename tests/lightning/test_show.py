@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from typing import Any
 
 import pytest
@@ -39,8 +40,13 @@ def ranking(n: int = 30, **costs: float) -> Ranking:
     return Ranking(entries, metric="val_acc", mode="max")
 
 
+def html_of(shown: Any) -> str:
+    """Return what a notebook gets, without styles."""
+    return re.sub(r' style="[^"]*"', "", shown._repr_html_())
+
+
 def test_a_search_shows_its_candidates_and_how_probable_they_are() -> None:
-    page = oneshot.search(Net(), "random", seed=0)._repr_html_()
+    page = html_of(oneshot.search(Net(), "random", seed=0))
     assert "UniformSampling over Net: 4 choices" in page
     assert ODD not in page
     assert "&lt;script&gt;alert(1)&lt;/script&gt; 0.50, b 0.50" in page
@@ -50,7 +56,7 @@ def test_a_search_shows_its_candidates_and_how_probable_they_are() -> None:
 
 
 def test_a_ranking_shows_its_best_with_scores_and_costs() -> None:
-    page = ranking(macs=1234567.0)._repr_html_()
+    page = html_of(ranking(macs=1234567.0))
     assert "<caption>30 architectures by val_acc</caption>" in page
     assert "<td>1</td><td>0.2900</td><td>1,234,567</td>" in page
     assert page.count("<tr>") == 21
@@ -68,7 +74,7 @@ def test_an_empty_ranking_is_a_table_too() -> None:
 
 
 def test_an_architecture_shows_its_choices() -> None:
-    page = Architecture({ODD: (ODD, "b"), "width": 4})._repr_html_()
+    page = html_of(Architecture({ODD: (ODD, "b"), "width": 4}))
     assert "<td>&lt;script&gt;alert(1)&lt;/script&gt;+b</td>" in page
     assert "<td>width</td><td>4</td>" in page
     assert ODD not in page
@@ -88,7 +94,7 @@ def test_baselines_stand_below_a_ranking_and_a_front() -> None:
     ranked = Ranking([], metric="acc", mode="max", baselines=beside)
     front = ParetoFront([], {"acc": "max"}, baselines=beside)
     for shown in (ranked, front):
-        page = shown._repr_html_()
+        page = html_of(shown)
         assert "<td>largest</td><td>0.25</td><td>-</td>" in page
         assert "<td>acc and size</td><td>1</td>" in page
         console = Console(file=io.StringIO(), width=100)
@@ -115,6 +121,25 @@ def test_the_figure_of_a_ranking_is_over_a_cost_or_over_places() -> None:
     assert plain.collections[0].get_offsets()[:, 0].tolist() == [1, 2, 3]
     with pytest.raises(RankingError, match="'speed'"):
         found.figure("speed")
+
+
+def test_the_figure_of_a_ranking_shows_what_is_beside_it() -> None:
+    entries = [Ranked(Architecture({"a": i}), i / 10, {}, {"macs": 9.0 - i}) for i in range(3)]
+    best, largest = entries[2].architecture, Architecture({"a": "large"})
+    rows = [
+        Baseline("best found", {"val_acc": 0.2, "macs": 7.0}, best),
+        Baseline("mean of 2 random", {"val_acc": 0.15, "macs": 8.0}),
+        Baseline("largest", {"val_acc": 0.05, "macs": 10.0}, largest),
+    ]
+    sample = {best: rows[0].values, Architecture({"a": "other"}): {"val_acc": 0.1, "macs": 5.0}}
+    beside = Baselines(rows, sample)
+    axes = Ranking(entries, metric="val_acc", mode="max", baselines=beside).figure().axes[0]
+    points = [c.get_offsets().tolist() for c in axes.collections[2:]]
+    assert points == [[[5.0, 0.1]], [[10.0, 0.05]]]  # what is neither ranked nor best found
+    plain = [Ranked(e.architecture, e.score, {}) for e in entries]
+    axes = Ranking(plain, metric="val_acc", mode="max", baselines=beside).figure().axes[0]
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert lines == {"mean of 2 random": [0.15, 0.15], "largest": [0.05, 0.05]}
 
 
 def test_showing_a_search_draws_no_random_number() -> None:

@@ -15,6 +15,7 @@ from torch import nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, ModelSpace, ParetoFront
 from oneshot_core.lightning import Scored
+from oneshot_core.space import diagrams_in
 
 ODD = "<script>alert(1)</script>"
 
@@ -46,6 +47,7 @@ class Folder:
     def __init__(self, path: Path, model: nn.Module) -> None:
         self.path = path
         self.space = ModelSpace(model)
+        self.diagrams = [diagram.to_dict() for _, diagram in diagrams_in(model)]
         path.mkdir(parents=True, exist_ok=True)
 
     def record(self, **changes: Any) -> Folder:
@@ -69,6 +71,7 @@ class Folder:
                     {"path": path, "kind": "LayerChoice", "labels": labels, "candidates": {}}
                     for path, labels in paths.items()
                 ],
+                "diagrams": self.diagrams,
             },
             "epochs": 3,
             "steps": 30,
@@ -140,13 +143,20 @@ class Folder:
              "architecture": dict(entries[0]["architecture"])},
             {"name": "mean of 5 random", "values": {"val_acc": 0.7, "macs": None},
              "architecture": None},
+            {"name": "largest", "values": {"val_acc": 0.85, "macs": 2e6},
+             "architecture": dict(self.draw(n + 2)[-1])},
         ]  # fmt: skip
         taus = [
             {"between": ["val_acc", "macs"], "tau": 0.4567},
             {"between": ["val_acc", "truth"], "tau": None},
         ]
         data: dict[str, Any] = {"schema": "oneshot.ranking/1", "metric": "val_acc", "mode": mode}
-        data["baselines"] = {"rows": rows, "kendall_tau": taus} if costs else None
+        random_ = [
+            {"architecture": entries[1]["architecture"], "values": {"val_acc": 0.8, "macs": 5e5}},
+            {"architecture": dict(self.draw(n + 1)[-1]), "values": {"val_acc": 0.6, "macs": 3e5}},
+        ]
+        beside = {"rows": rows, "random": random_, "kendall_tau": taus}
+        data["baselines"] = beside if costs else None
         dump(self.path / "ranking.json", data | {"entries": entries})
         return self
 

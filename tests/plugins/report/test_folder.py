@@ -26,7 +26,11 @@ def test_everything_in_the_folder_is_read(folder: Any) -> None:
     assert run.ranking.others == ["macs", "size"]
     assert (len(run.ranking.points), run.ranking.left_out) == (4, 1)
     assert run.ranking.points[0].architecture == run.architecture
-    assert run.ranking.beside.rows["mean of 5 random"] == {"val_acc": 0.7}
+    assert [(b.name, b.values) for b in run.ranking.beside.rows][1:] == [
+        ("mean of 5 random", {"val_acc": 0.7}), ("largest", {"val_acc": 0.85, "macs": 2e6}),
+    ]  # fmt: skip
+    assert run.ranking.beside.rows[0].architecture == run.architecture
+    assert run.ranking.beside.random == [{"val_acc": 0.6, "macs": 3e5}]  # the other is ranked
     assert run.ranking.beside.agreement == [("val_acc", "macs", 0.4567), ("val_acc", "truth", None)]
     assert run.front.beside is None
     assert [p.values["val_acc"] for p in run.front.points] == [0.9, 0.7, 0.6, 0.5]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,13 +13,13 @@ import pytest
 import oneshot_core as oneshot
 from oneshot_core import Architecture, ModelSpace
 from oneshot_core.decision import Decision
-from oneshot_core.space import ParameterSpec
+from oneshot_core.space import Diagram, Link, Node, ParameterSpec, diagrams_in
 from oneshot_plugins.report import text
 from oneshot_plugins.report.cells import cells
 from oneshot_plugins.report.chain import WIDTH, columns, rows
 from oneshot_plugins.report.clouds import clouds, difference, names
 from oneshot_plugins.report.curves import svg
-from oneshot_plugins.report.folder import Baseline, Point, Scores, read_run
+from oneshot_plugins.report.folder import Baseline, Beside, Point, Scores, read_run
 from oneshot_plugins.report.movement import (
     entropies,
     entropy_panel,
@@ -27,6 +28,8 @@ from oneshot_plugins.report.movement import (
     preferred,
 )
 from oneshot_plugins.report.plots import Scale, apart, staircase, thinned
+from oneshot_plugins.report.tracks import tracks
+from oneshot_plugins.spaces.nasbench101 import write_module
 
 
 @pytest.mark.parametrize(
@@ -47,6 +50,14 @@ def test_a_scale_holds_its_values_and_has_round_ticks(values: list[float], log: 
 def test_a_scale_that_multiplies_has_powers_of_ten() -> None:
     scale = Scale(1.0, 1e4, log=True)
     assert scale.ticks() == [(0, "1"), (25, "10"), (50, "100"), (75, "1,000"), (100, "10k")]
+
+
+def test_a_scale_over_less_than_two_powers_of_ten_has_steps_that_multiply() -> None:
+    scale = Scale(20e3, 1.2e6, log=True)
+    assert [label for _, label in scale.ticks()] == ["20k", "50k", "100k", "500k", "1M"]
+    assert [label for _, label in Scale(30.0, 600.0, log=True).ticks()] == [
+        "50", "100", "200", "500",
+    ]  # fmt: skip
 
 
 def test_names_beside_lines_do_not_cover_each_other() -> None:
@@ -214,8 +225,42 @@ def test_without_costs_scores_are_drawn_over_places() -> None:
 def test_baselines_are_marked_where_they_have_both_numbers() -> None:
     beside = [Baseline("b", {"x": 30.0, "y": 9.0}, None, None), Baseline("c", {"y": 1.0}, None, {})]
     (cloud,) = clouds(ranked([(1.0, 1.0), (2.0, 2.0)]), None, beside)
-    assert [(m.text, m.kind) for m in cloud.marks] == [("best", "chosen"), ("b", "baseline")]
-    assert cloud.marks[1].x < 100
+    assert [(m.text, m.kind) for m in cloud.marks] == [("b", "baseline"), ("best", "chosen")]
+    assert cloud.marks[0].x < 100
+
+
+def test_what_is_beside_scores_is_marked_if_it_is_one_architecture_of_its_own() -> None:
+    scores = ranked([(1.0, 1.0), (2.0, 0.5)])
+    best = replace(scores.points[0], best=True)
+    rows = [
+        Baseline("best found", best.values, None, best.architecture),
+        Baseline("mean of 2 random", {"x": 1.5, "y": 0.5}, None, None),
+        Baseline("largest", {"x": 9.0, "y": 0.9}, None, {"a": 7}),
+    ]
+    beside = Beside(rows, [{"x": 5.0, "y": 0.7}, {"y": 0.7}], [])
+    points = [best, *scores.points[1:]]
+    (cloud,) = clouds(replace(scores, points=points, beside=beside), None)
+    assert [m.text for m in cloud.marks] == ["largest", "best"]
+    ((x, y),) = cloud.random
+    assert cloud.places[0][0] < x < cloud.marks[0].x
+    assert cloud.places[1][1] < y < cloud.marks[0].y
+
+
+def test_names_in_a_plot_do_not_cover_each_other() -> None:
+    rng = random.Random(1)
+    for _ in range(100):
+        beside = [
+            Baseline("n" * rng.randrange(1, 30), {"x": rng.random(), "y": rng.random()}, None, None)
+            for _ in range(rng.randrange(1, 8))
+        ]
+        (cloud,) = clouds(ranked([(0.2, 0.4), (0.9, 0.1)]), None, beside)
+        assert len(cloud.marks) == len(beside) + 1
+        boxes = []
+        for mark in cloud.marks:
+            width = 1.7 * len(mark.text)
+            boxes.append((mark.x - width if mark.left else mark.x, width, mark.at))
+        for (a, wide, at), (b, wider, other) in itertools.combinations(boxes, 2):
+            assert abs(at - other) >= 6.49 or a + wide <= b or b + wider <= a
 
 
 def test_names_of_points_are_kept_once() -> None:
@@ -278,21 +323,23 @@ def test_a_row_that_is_too_wide_keeps_what_is_chosen() -> None:
     assert sum(b.width for b in line.boxes) <= WIDTH
 
 
-def space_of(name: str) -> tuple[ModelSpace, dict[str, Any]]:
-    space = ModelSpace(oneshot.registry.load("space", name)())
-    drawn = Architecture(space.sample(random.Random(3)), space)
+def space_of(name: str, seed: int = 3) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return ``space`` of a record as far as cells are concerned, and an architecture."""
+    model = oneshot.registry.load("space", name)()
+    space = ModelSpace(model)
+    drawn = Architecture(space.sample(random.Random(seed)), space)
     # As folder.py reads it: lists where several are taken.
-    return space, {
-        label: list(c) if space.specs[label].n_chosen != 1 else c for label, c in drawn.items()
-    }
+    return {
+        "parameters": space.describe(),
+        "diagrams": [diagram.to_dict() for _, diagram in diagrams_in(model)],
+    }, {label: list(c) if space.specs[label].n_chosen != 1 else c for label, c in drawn.items()}
 
 
 @pytest.mark.parametrize("name", ["darts", "nas-bench-201", "enas"])
 def test_every_operation_of_a_cell_is_an_arc(name: str) -> None:
     space, chosen = space_of(name)
-    parameters = space.describe()
-    found = cells(parameters, chosen)
-    assert frozenset().union(*(cell.labels for cell in found)) == parameters.keys()
+    found = cells(space, chosen)
+    assert frozenset().union(*(cell.labels for cell in found)) == space["parameters"].keys()
     drawn = sorted(text for cell in found for arc in cell.arcs for text, _, _ in arc.texts)
     operations = [c for label, c in chosen.items() if "/input" not in label]
     assert drawn == sorted(map(str, operations))
@@ -304,24 +351,62 @@ def test_every_operation_of_a_cell_is_an_arc(name: str) -> None:
 
 
 def test_two_operations_on_one_edge_are_written_below_each_other() -> None:
-    parameters = {
-        f"c/{kind}_1_{k}": {"candidates": [0] if kind == "input" else ["x", "y"], "n_chosen": 1}
-        for kind in ("input", "op")
-        for k in (0, 1)
-    }
+    links = [Link(0, 1, f"c/op_1_{k}", f"c/input_1_{k}") for k in (0, 1)]
+    diagram = Diagram("c", [Node("in"), Node("1")], links)
     chosen = {"c/input_1_0": 0, "c/input_1_1": 0, "c/op_1_0": "x", "c/op_1_1": "y"}
-    ((arc,),) = [cell.arcs for cell in cells(parameters, chosen)]
+    ((arc,),) = [cell.arcs for cell in cells({"diagrams": [diagram.to_dict()]}, chosen)]
     (x, _, above), (y, _, below) = arc.texts
     assert (x, y) == ("x", "y")
     assert below - above == 13
 
 
-def test_labels_that_only_look_like_a_cell_are_a_chain() -> None:
-    parameters = {
-        "block/1_0": {"candidates": ["a"], "n_chosen": 1},  # from 1 back to 0
-        "stage/op_1_0": {"candidates": ["a"], "n_chosen": 1},  # without inputs
-    }
-    assert cells(parameters, {"block/1_0": "a", "stage/op_1_0": "a"}) == []
+@pytest.mark.parametrize("seed", range(20))
+def test_a_cell_of_nas_bench_101_is_drawn_as_its_matrix(seed: int) -> None:
+    space, chosen = space_of("nas-bench-101", seed)
+    (cell,) = cells(space, chosen)
+    matrix, operations = write_module(chosen)
+    assert [state.full for state in cell.states] == operations
+    assert [state.is_hollow for state in cell.states] == [
+        name in ("input", "output") for name in operations
+    ]
+    edges = {(i, j) for i, row in enumerate(matrix) for j, there in enumerate(row) if there}
+
+    def at(x: float) -> int:
+        return next(i for i, s in enumerate(cell.states) if abs(s.x - x) <= s.width / 2 + 0.1)
+
+    drawn = [(at(arc.curve[0][0]), at(arc.curve[3][0])) for arc in cell.arcs]
+    assert len(drawn) == len(edges)
+    assert set(drawn) == edges
+    places = [(s.x - s.width / 2, s.x + s.width / 2) for s in cell.states]
+    assert all(end < start for (_, end), (start, _) in itertools.pairwise(places))
+    assert places[-1][1] < cell.width
+    assert all(0 <= y <= cell.height for arc in cell.arcs for _, y in arc.curve[::3])
+
+
+def test_a_cell_that_decides_nothing_is_not_drawn() -> None:
+    space, _ = space_of("nas-bench-201")
+    unused, _ = space_of("darts")
+    assert [cell.name for cell in cells(unused, {"normal/input_2": [0, 1]})] == ["normal"]
+    assert cells({"parameters": space["parameters"]}, {"cell/0_1": "none"}) == []
+
+
+# --- tracks ---------------------------------------------------------------------------------
+
+
+def test_dots_lie_between_the_smallest_and_the_largest_of_their_column() -> None:
+    rows = [
+        Baseline("a", {"acc": 0.5, "size": 7.0}, None, {"x": 1}),
+        Baseline("b", {"acc": 0.75}, 3, {"x": 2}),
+        Baseline("c", {"acc": 1.0, "size": 7.0}, None, None),
+    ]
+    found = tracks(rows, {"x": 2})
+    assert found.quantities == ["acc", "size"]
+    assert [[d and (d.share, d.text) for d in row.dots] for row in found.rows] == [
+        [(0.0, "0.5"), (50.0, "7")], [(50.0, "0.75"), None], [(100.0, "1"), (50.0, "7")],
+    ]  # fmt: skip
+    assert [(row.is_chosen, row.notes) for row in found.rows] == [
+        (False, []), (True, ["the chosen architecture", "seed 3"]), (False, []),
+    ]  # fmt: skip
 
 
 # --- text -----------------------------------------------------------------------------------
@@ -339,6 +424,30 @@ def test_numbers_are_short(value: float | None, shown: str) -> None:
     assert text.number(value) == shown
 
 
+def test_long_names_keep_what_differs() -> None:
+    names_ = [
+        f"inverted_residual_expand{e}_kernel{k}_squeeze_excite" for e in (3, 6) for k in (3, 5)
+    ]
+    assert text.shortened([*names_, "skip"], 20) == [
+        "…expand3_kernel3_sq…", "…expand3_kernel5_sq…", "…expand6_kernel3_sq…",
+        "…expand6_kernel5_sq…", "skip",
+    ]  # fmt: skip
+    assert text.shortened(["x" * 30, "short"], 10) == ["xxxxxxxxx…", "short"]
+    assert len(set(text.shortened(["same_name_twice"] * 2, 10))) == 1
+    assert text.shortened([], 10) == []
+
+
+def test_shortened_names_fit_and_stay_different_if_there_is_room() -> None:
+    rng = random.Random(0)
+    for _ in range(500):
+        head, tail = ("".join(rng.choices("abc_", k=rng.randrange(40))) for _ in range(2))
+        cores = {"".join(rng.choices("xyz", k=rng.randrange(1, 8))) for _ in range(4)}
+        texts = [f"{head}{core}{tail}" for core in sorted(cores)]
+        short = text.shortened(texts, 20)
+        assert all(len(one) <= 20 for one in short)
+        assert len(set(short)) == len(texts)
+
+
 def test_counts_times_and_choices_are_for_people() -> None:
     assert text.count("625") == "625"
     assert text.count("41" + "0" * 179) == "4.1\u00a0×\u00a010¹⁸⁰"
@@ -349,4 +458,7 @@ def test_counts_times_and_choices_are_for_people() -> None:
     assert text.moment("2026-01-02T03:04:05+00:00") == "02 Jan 2026, 03:04 UTC"
     assert text.moment(None) == "not yet"
     assert text.moment("soon") == "soon"
+    assert [text.of(n, "architecture") for n in (0, 1, 1000)] == [
+        "0 architectures", "1 architecture", "1,000 architectures",
+    ]  # fmt: skip
     assert text.choice([(1, 3), "a", 0.5]) == "(1, 3)+a+0.5"

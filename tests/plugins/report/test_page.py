@@ -40,8 +40,12 @@ def test_the_page_says_what_the_folder_holds(folder: Any) -> None:
     assert "val_acc over size" in page
     assert "val_acc is to be large, macs is to be small" in page
     assert "Those on the front are drawn strong; macs had to be at most 50." in page
-    assert "1 more have no finite score" in page
-    assert "beside it val_acc macs best found 0.9 1M mean of 5 random 0.7 n/a" in page
+    assert "1 more has no finite score" in page
+    assert "The small orange point is a random architecture" in page
+    assert (
+        "beside it val_acc macs best found the chosen architecture 0.9 1M "
+        "mean of 5 random 0.7 largest 0.85 2M" in page
+    )
     assert "the other way round): val_acc and macs 0.46. " in page
     assert "found the chosen architecture seed 0" in page
     assert "largest seed 1" in page
@@ -106,6 +110,23 @@ def test_a_failed_run_says_why(folder: Any) -> None:
     assert "ValueError: boom" in words(render(read_run(made.path)))
 
 
+def test_a_choice_of_one_candidate_is_not_called_a_short_history(folder: Any) -> None:
+    model = nn.Sequential(oneshot.LayerChoice({"only": nn.Identity()}, label="a"))
+    page = words(render(read_run(folder(model).record().history().architecture().path)))
+    assert "Nothing could move: each choice has one candidate." in page
+    assert "Of 1 architecture the search chose a only" in page
+    assert "fewer than two epochs" not in page
+
+
+def test_the_front_has_a_table_of_what_is_on_it(folder: Any) -> None:
+    page = words(render(read_run(folder().record().front().path)))
+    front = page[page.index("Pareto front") :]
+    table = re.search(r"architecture; below the first: what differs from it (.*?) Baselines", front)
+    assert table
+    places = re.findall(r"(?<!\S)(\d) (0\.\d+) (\d)(?!\S)", table[1])
+    assert places == [("1", "0.9", "9"), ("2", "0.7", "3"), ("3", "0.5", "1")]
+
+
 class Large(nn.Module):
     """200 labels of eight candidates."""
 
@@ -150,7 +171,10 @@ def test_the_command_draws_the_figures(folder: Any, capsys: pytest.CaptureFixtur
     made = folder().everything()
     figures = made.path / "figures"
     assert main(["report", str(made.path), "--figures", str(figures)]) == 0
-    names = {"architecture", "front", "probabilities", "ranking", "search"}
+    names = {
+        "architecture", "baselines", "front", "probabilities", "ranking", "ranking-beside",
+        "search",
+    }  # fmt: skip
     assert {p.name for p in figures.iterdir()} == {
         f"{n}{s}" for n in names for s in (".png", ".svg")
     }
@@ -158,7 +182,14 @@ def test_the_command_draws_the_figures(folder: Any, capsys: pytest.CaptureFixtur
     svg = (figures / "architecture.svg").read_text()
     assert "kernel" in svg
     assert "&lt;script&gt;alert(1)" in svg
-    assert "macs" in (figures / "ranking.svg").read_text()
+    ranking, beside = ((figures / f"{n}.svg").read_text() for n in ("ranking", "ranking-beside"))
+    assert "macs" in ranking
+    assert "largest" in ranking
+    for said in ("mean of 5 random", "0.85", "2M", "val_acc and macs 0.46"):
+        assert said in beside
+    baselines = (figures / "baselines.svg").read_text()
+    assert "&lt;script&gt;alert(1)" in baselines
+    assert "900k" in baselines
 
 
 def test_dollars_in_names_are_not_mathematics(folder: Any) -> None:

@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 import pytorch_lightning as pl
+from torch import nn
 from torch.utils.data import DataLoader
 
 import oneshot_core as oneshot
+from oneshot_core.space import Diagram, Link, Node
 from oneshot_plugins.run.folder import RunError
 from oneshot_plugins.run.recorder import RunRecorder
 
@@ -75,3 +77,36 @@ def test_a_fit_of_something_else_is_refused(made: Any, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="a fit of Net"):
         trainer(tmp_path / "none").fit(module.Net(), data)
     assert not (tmp_path / "none").exists()
+
+
+class Drawn(nn.Module):
+    """A choice that somebody wants to be drawn as a graph."""
+
+    def __init__(self, inside: nn.Module, label: str) -> None:
+        super().__init__()
+        self.inside = inside
+        self.label = label
+
+    def diagram_at(self, path: str) -> Diagram:
+        return Diagram(path, [Node("in"), Node("out")], [Link(0, 1, self.label)])
+
+    def forward(self, x: Any) -> Any:
+        return self.inside(x)
+
+
+def test_how_a_module_is_drawn_is_written_down(made: Any, tmp_path: Path) -> None:
+    users, data = made
+
+    def drawn(label: str) -> Any:
+        model = users.Net()
+        model.first = Drawn(model.first, label)
+        return oneshot.search(model, seed=0)
+
+    trainer(tmp_path / "run").fit(drawn("first"), data)
+    record = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert record["space"]["diagrams"] == [
+        Diagram("first", [Node("in"), Node("out")], [Link(0, 1, "first")]).to_dict()
+    ]
+    with pytest.raises(RunError, match=r"module at 'first' is about \['elsewhere'\]"):
+        trainer(tmp_path / "new").fit(drawn("elsewhere"), data)
+    assert not (tmp_path / "new").exists()
