@@ -18,6 +18,7 @@ import oneshot_core as oneshot
 from oneshot_core import Active, LayerChoice, Registry
 from oneshot_core import nn as onn
 from oneshot_core.hookspecs import Conformance
+from oneshot_core.space import Diagram, Link, Node
 from oneshot_core.testing import Case, Result, Sample, all_checks, cases
 from oneshot_plugins.strategies.uniform import UniformDecision, UniformSampling
 from oneshot_plugins.supernets.modules import MixedLayer, weighted_sum
@@ -658,6 +659,16 @@ def shapes_samples() -> list[Sample]:
 
 
 shows("space.every-candidate-runs", "space", samples="shapes_samples")(different_shapes)
+
+
+class Misdrawn(nn.Sequential):
+    def diagram_at(self, path: str) -> Diagram:
+        return Diagram("misdrawn", [Node("in"), Node("out", "another")], [Link(0, 1)])
+
+
+@shows("space.draws-its-own-labels", "space")
+def draws_another_label() -> nn.Module:
+    return nn.Sequential(Misdrawn(LayerChoice([nn.ReLU(), nn.Tanh()], label="op")))
 
 
 @shows("searcher.proposes-valid-architectures", "searcher")

@@ -86,6 +86,7 @@ IDS = [
     "space.is-the-same-each-time",
     "space.freezes",
     "space.every-candidate-runs",
+    "space.draws-its-own-labels",
     "searcher.proposes-valid-architectures",
     "searcher.keeps-to-its-budget",
     "searcher.same-seed-same-proposals",

@@ -14,7 +14,7 @@ from torch import nn
 from ...architecture import freeze
 from ...errors import ArchitectureError
 from ...model_space import ModelSpace
-from ...space import Choice, MutableModule
+from ...space import Choice, MutableModule, diagrams_in
 from ..case import NothingToCheckError, Sample, Subject, checks, require
 from ..tensors import form
 
@@ -80,6 +80,21 @@ def every_candidate_runs(subject: Subject) -> None:
                 )
 
 
+def draws_its_own_labels(subject: Subject) -> None:
+    """Diagrams of its modules are about labels of the space: a report could not draw others."""
+    for sample in _samples(subject):
+        model = sample.make()
+        known = ModelSpace(model).specs
+        for path, diagram in diagrams_in(model):
+            unknown = [label for label in diagram.labels if label not in known]
+            require(
+                not unknown,
+                f"the diagram {diagram.name!r} of the module at {path!r} is about {unknown}",
+                f"labels of the space, such as {list(known)[:5]}",
+                "return from diagram_at(path) the labels that choices have below that path",
+            )
+
+
 def _samples(subject: Subject) -> list[Any]:
     return subject.samples() or [Sample(subject.load(), tuple)]
 
@@ -109,4 +124,6 @@ def _covering(space: ModelSpace) -> Iterator[dict[str, Choice]]:
                     yield space.complete({label: choice}, rng)
 
 
-CHECKS = checks("space", builds, is_the_same_each_time, freezes, every_candidate_runs)
+CHECKS = checks(
+    "space", builds, is_the_same_each_time, freezes, every_candidate_runs, draws_its_own_labels
+)
