@@ -119,13 +119,16 @@ def groups_of(
     specs: Sequence[ParameterSpec], conditions: Sequence[Condition]
 ) -> list[list[ParameterSpec]]:
     """Return the groups that no condition connects, each in the order of ``specs``."""
-    groups: list[set[str]] = [{spec.label} for spec in specs]
+    group_of = {spec.label: frozenset([spec.label]) for spec in specs}
     for condition in conditions:
-        touched = [group for group in groups if group & condition.labels]
+        touched = {group_of[label] for label in condition.labels if label in group_of}
         if len(touched) > 1:
-            groups = [group for group in groups if group not in touched]
-            groups.append(set().union(*touched))
-    return [[spec for spec in specs if spec.label in group] for group in groups]
+            joined = frozenset().union(*touched)
+            group_of |= dict.fromkeys(joined, joined)
+    groups: dict[frozenset[str], list[ParameterSpec]] = {}
+    for spec in specs:
+        groups.setdefault(group_of[spec.label], []).append(spec)
+    return list(groups.values())
 
 
 def _grow(
