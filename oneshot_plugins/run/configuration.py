@@ -25,6 +25,7 @@ from oneshot_core.lightning.build import takes
 from .checkpoint import SearchCheckpoint
 from .data import ALTERNATIVE, architecture_loader
 from .folder import RunError, RunFolder
+from .parser import SearchParser
 from .recorder import RunRecorder
 from .settings import RankSettings
 from .words import explained
@@ -32,6 +33,8 @@ from .words import explained
 OURS = ("model", "mutation_hooks", "arch_dataloader", "registry", "seed")
 """Arguments of a strategy that are not options: the command line supplies them."""
 NOISE = (
+    "Subclasses are disabled for",
+    "Type <class 'collections.abc.Callable'> expects a function or a callable class: Dict must",
     "Does not validate against any of the Union",
     "Errors:",
     "Expected a <class 'NoneType'>",
@@ -109,6 +112,7 @@ class SearchCLI(LightningCLI):
                 args=list(_dotted(arguments)),
                 run=False,
                 save_config_callback=None,
+                parser_class=SearchParser,
                 seed_everything_default=0,
                 load_from_checkpoint_support=False,
                 parser_kwargs={
@@ -276,7 +280,7 @@ def show_strategy(arguments: Sequence[str]) -> None:
     """
     name = strategy_of(arguments)
     cls = oneshot.registry.load("strategy", name)
-    parser = LightningArgumentParser(
+    parser = SearchParser(
         usage=f"oneshot search --search.strategy {name} [options]",
         description=(inspect.getdoc(cls) or "").partition("\n\nArgs:")[0],
     )

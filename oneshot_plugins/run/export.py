@@ -110,7 +110,7 @@ def _network(run: Any, architecture: Any, state: Path | None) -> nn.Module:
 def _inputs(model: Any, shapes: list[str]) -> tuple[Any, ...]:
     from oneshot_core.inspection.sample import sample_tensor
 
-    from .ranking import example_inputs
+    from ..costs.named import example_inputs
 
     inputs = [sample_tensor(shape) for shape in shapes] or example_inputs(model)
     if inputs is None:

@@ -70,16 +70,19 @@ def _run(cli: SearchCLI, resumed: RunFolder | None) -> int:
     from pytorch_lightning.utilities import rank_zero_only
 
     from .ranking import check
+    from .tables import cost_tables, keep
 
     folder = resumed or _new_folder(cli)
     search = cli.search()
     if cli.ranking.metric is not None:
         check(search, cli.ranking)
+    tables = cost_tables(search, cli.options, resumed)
     trainer = cli.trainer_for(folder)
     first = getattr(rank_zero_only, "rank", 0) == 0  # set by Lightning
     if first:
         folder.path.mkdir(parents=True, exist_ok=True)
         cli.save(folder.config)
+        keep(tables, folder)
     if not _fit(cli, search, trainer, folder, resume=resumed is not None):
         print(f"stopped; go on with\n  oneshot search --resume {folder}")
         return 130
