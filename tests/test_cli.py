@@ -101,7 +101,7 @@ class TestCommands:
         ("fail", "code", "message"),
         [
             ("oneshot", 2, "error: what.\n  expected: this\n  fix: that"),
-            ("file", 2, "error: [Errno 2] No such file or directory: 'nowhere.pt'"),
+            ("file", 2, "error: 'nowhere.pt': No such file or directory."),
             ("value", 2, "error: not a number"),
             ("stop", 130, ""),
             ("exit", 1, "enough"),
@@ -239,7 +239,10 @@ class TestFlags:
     )
     def test_what_makes_no_sense_is_exit_code_2(self, x, capsys, arguments):
         assert main(arguments) == 2
-        assert "usage: oneshot" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert "\n  expected: oneshot" in error
+        assert "--help` explains them" in error
 
     def test_the_core_cannot_be_switched_off(self, x, capsys):
         assert main(["--no-plugin", "no_default_hook", "plugins", "list"]) == 2

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oneshot_core.cli.parser import Parser
+
 from .folder import RunError, RunFolder
 from .words import explained, require_jsonargparse
 
@@ -45,7 +47,7 @@ class SearchCommand:
             RunError: something cannot work as configured.
         """
         require_jsonargparse()
-        from .configuration import SearchCLI, show_strategy
+        from .configuration import search_cli, show_strategy
 
         resumed, arguments = _without_resume(args.arguments)
         if any(argument.startswith("--search.help") for argument in arguments):
@@ -54,13 +56,13 @@ class SearchCommand:
         if resumed is not None:
             resumed.require(resumed.config)
             arguments = ["--config", str(resumed.config), *arguments]
-        cli = SearchCLI(arguments, description=DESCRIPTION)
+        cli = search_cli(arguments, description=DESCRIPTION)
         return _run(cli, resumed)
 
 
 def _without_resume(arguments: Sequence[str]) -> tuple[RunFolder | None, list[str]]:
     """Take ``--resume RUN`` out: it is no part of a configuration."""
-    parser = argparse.ArgumentParser("oneshot search", add_help=False, allow_abbrev=False)
+    parser = Parser("oneshot search", add_help=False, allow_abbrev=False)
     parser.add_argument("--resume", type=Path, metavar="RUN")
     known, rest = parser.parse_known_args(arguments)
     return None if known.resume is None else RunFolder(known.resume), rest

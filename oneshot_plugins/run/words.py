@@ -37,6 +37,8 @@ def explained(what: str, command: str) -> Iterator[None]:
     except OneShotError:
         raise
     except Exception as error:
+        if (ours := _ours(error)) is not None:
+            raise ours from error
         text = " ".join(str(error).split())
         place = _place(error)
         raise RunError(
@@ -45,6 +47,14 @@ def explained(what: str, command: str) -> Iterator[None]:
             f"  fix: correct {'that place' if place else 'the configuration'}; "
             f"`oneshot --debug {command} ...` shows how it was reached"
         ) from error
+
+
+def _ours(error: BaseException) -> OneShotError | None:
+    """Return the error of ours that something else, such as jsonargparse, has packed."""
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, OneShotError):
+        cause = cause.__cause__
+    return cause
 
 
 def require_jsonargparse() -> None:

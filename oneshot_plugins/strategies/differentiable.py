@@ -30,13 +30,10 @@ from .schedules import Schedule
 from .unrolled import Unrolled, require_known_rule, unrolled_gradient
 
 
-class DifferentiableOptions(TypedDict, total=False):
-    """Options of every differentiable strategy; see :class:`Differentiable`."""
+class OtherOptions(TypedDict, total=False):
+    """Options of a differentiable strategy whose Adam has defaults of its own."""
 
     arch_dataloader: Iterable[Any] | None
-    arc_learning_rate: float
-    betas: tuple[float, float]
-    weight_decay: float
     arc_scheduler: Callable[[Optimizer], LRScheduler] | None
     warmup_epochs: int
     order: Literal[1, 2]
@@ -45,6 +42,14 @@ class DifferentiableOptions(TypedDict, total=False):
     recompute: bool
     seed: int | None
     registry: Registry | None
+
+
+class DifferentiableOptions(OtherOptions, total=False):
+    """Options of every differentiable strategy; see :class:`Differentiable`."""
+
+    arc_learning_rate: float
+    betas: tuple[float, float]
+    weight_decay: float
 
 
 class Differentiable(BaseOneShotLightningModule):
@@ -318,4 +323,4 @@ class Differentiable(BaseOneShotLightningModule):
             )
 
 
-__all__ = ["Differentiable", "DifferentiableOptions"]
+__all__ = ["Differentiable", "DifferentiableOptions", "OtherOptions"]

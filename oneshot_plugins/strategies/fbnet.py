@@ -14,7 +14,7 @@ from oneshot_core.space import Candidate
 
 from ..costs.named import NamedCost, prepare_costs
 from ..costs.table import CostTable
-from .differentiable import DifferentiableOptions
+from .differentiable import OtherOptions
 from .gumbel import GumbelDarts
 from .penalties import AdditiveCost, Penalty, check_penalties, cost_function
 from .schedules import Schedule
@@ -39,6 +39,9 @@ class Fbnet(GumbelDarts):
         alpha: factor.
         beta: exponent.
         temperature: see :class:`.GumbelDarts`.
+        arc_learning_rate: of the architecture parameters' Adam.
+        betas: of that Adam.
+        weight_decay: of that Adam.
         **options: see :class:`.Differentiable`.
 
     Raises:
@@ -55,14 +58,24 @@ class Fbnet(GumbelDarts):
         model: LightningModule,
         mutation_hooks: Sequence[MutationHook] | None = None,
         *,
-        cost: Mapping[str, Mapping[Candidate, float]] | NamedCost | Penalty | str,
+        cost: NamedCost | Mapping[str, Mapping[Candidate, float]] | Penalty | str,
         alpha: float = 0.2,
         beta: float = 0.6,
         temperature: Schedule | float = Schedule(5.0, 0.1, "exponential"),  # noqa: B008
-        **options: Unpack[DifferentiableOptions],
+        arc_learning_rate: float = 0.01,
+        betas: tuple[float, float] = (0.5, 0.999),
+        weight_decay: float = 5e-4,
+        **options: Unpack[OtherOptions],
     ) -> None:
-        defaults: DifferentiableOptions = {"arc_learning_rate": 0.01, "weight_decay": 5e-4}
-        super().__init__(model, mutation_hooks, temperature=temperature, **(defaults | options))
+        super().__init__(
+            model,
+            mutation_hooks,
+            temperature=temperature,
+            arc_learning_rate=arc_learning_rate,
+            betas=betas,
+            weight_decay=weight_decay,
+            **options,
+        )
         if alpha <= 0 or beta < 0:
             raise StrategyError(
                 f"alpha={alpha}, beta={beta}.\n"

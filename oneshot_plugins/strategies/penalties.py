@@ -15,7 +15,7 @@ from typing import Final, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-from oneshot_core import Decision, DecisionTable, ModelSpace
+from oneshot_core import Decision, DecisionTable, ModelSpace, registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import Candidate
 
@@ -161,8 +161,21 @@ class CostPenalty:
 
 
 def cost_function(cost: Penalty | str) -> Penalty:
-    """Return ``cost``, or the :class:`.NamedCost` that it is the name of."""
-    return NamedCost(cost) if isinstance(cost, str) else cost
+    """Return ``cost``, or the :class:`.NamedCost` that it is the name of.
+
+    Raises:
+        StrategyError: it is the name of no cost, and no file of a table.
+    """
+    if not isinstance(cost, str):
+        return cost
+    if not cost.endswith(".json") and f"cost:{cost}" not in registry:
+        raise StrategyError(
+            f"the cost is {cost!r}.\n"
+            f"  expected: one of {', '.join(registry.names('cost'))}; the file of a table, such as "
+            "macs.json; or a function of the decisions that can be imported\n"
+            "  fix: correct the name; see `oneshot plugins list --kind cost`"
+        )
+    return NamedCost(cost)
 
 
 def check_penalties(penalties: Iterable[Penalty], space: ModelSpace) -> None:

@@ -59,6 +59,12 @@ class WithoutOptimizer(Net):
     configure_optimizers = pl.LightningModule.configure_optimizers
 
 
+class WithoutExample(Net):
+    def __init__(self):
+        super().__init__()
+        self.example_input_array = None
+
+
 class Data(pl.LightningDataModule):
     def __init__(self, n: int = 96):
         super().__init__()
