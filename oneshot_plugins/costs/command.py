@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oneshot_core.cli.target import find_target
+from oneshot_core.errors import OneShotError
 from oneshot_core.files import require_place
 
 if TYPE_CHECKING:
@@ -143,6 +144,14 @@ def _model(target: str) -> nn.Module:
             f"{target!r} cannot be called without arguments: {error}.\n"
             "  expected: something that then returns a module\n"
             "  fix: name a function that passes the arguments"
+        ) from error
+    except OneShotError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise CostError(
+            f"{target!r} raised {type(error).__name__}: {' '.join(str(error).split())}.\n"
+            "  expected: something that returns a module when it is called\n"
+            "  fix: correct it; `oneshot --debug cost build ...` shows where it was raised"
         ) from error
     if not isinstance(model, nn.Module):
         raise CostError(

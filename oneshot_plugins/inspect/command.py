@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oneshot_core.cli.target import find_target
-from oneshot_core.errors import InspectionError
+from oneshot_core.errors import InspectionError, OneShotError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,6 +124,14 @@ def _model(target: str, options: dict[str, Any]) -> nn.Module:
                 f"{target} cannot be built with {options}: {error}.\n"
                 "  expected: arguments that it takes\n"
                 "  fix: give them with --set KEY=VALUE"
+            ) from error
+        except OneShotError:
+            raise
+        except Exception as error:  # whatever the user's code raises
+            raise InspectionError(
+                f"{target} raised {type(error).__name__}: {' '.join(str(error).split())}.\n"
+                "  expected: something that returns a module when it is called\n"
+                "  fix: correct it; `oneshot --debug inspect ...` shows where it was raised"
             ) from error
     elif options:
         raise InspectionError(

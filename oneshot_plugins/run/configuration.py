@@ -19,7 +19,7 @@ from torch.optim import Optimizer
 import oneshot_core as oneshot
 from oneshot_core.errors import MissingDataError
 from oneshot_core.lightning.build import takes
-from oneshot_core.lightning.trees import Tree, tree_of
+from oneshot_core.lightning.trees import HOME, Tree, tree_of
 
 from .checkpoint import SearchCheckpoint
 from .data import ALTERNATIVE, architecture_loader
@@ -32,7 +32,7 @@ from .words import explained
 
 OURS = {
     "model": "name it in the section model",
-    "mutation_hooks": "offer the hook in a plugin (see `oneshot new`), or write a script",
+    "mutation_hooks": "offer the hook in a plugin (see `oneshot plugins new`), or write a script",
     "arch_dataloader": "--search.arch_fraction 0.5, or arch_dataloader() in the data module",
     "registry": "choose plugins by --plugins or --no-plugin, before the command",
     "seed": "--seed_everything 1",
@@ -204,6 +204,7 @@ class SearchCLI(LightningCLI):
         if section.enable_checkpointing is not False:
             callbacks.append(own(SearchCheckpoint)(folder.checkpoint))
         self.trainer_defaults = {"callbacks": callbacks}
+        section.callbacks = _of_tree(section.callbacks, self.tree)
         with explained("making the Trainer", "search"):
             trainer: Trainer = super().instantiate_trainer(
                 logger=_loggers(section.logger, folder, self.tree)
@@ -297,6 +298,21 @@ def show_strategy(arguments: Sequence[str]) -> None:
     )
     add_strategy_arguments(parser, name, cls)
     parser.print_help()
+
+
+def _of_tree(asked: Any, tree: Tree) -> Any:
+    """Return callbacks of a configuration; rebased, if they are written on ``pytorch_lightning``.
+
+    Raises:
+        StrategyError: one is of the other Lightning itself.
+    """
+    found = [asked] if isinstance(asked, (Callback, tree.own(Callback))) else asked
+    for callback in found or ():
+        if not isinstance(callback, tree.own(Callback)):
+            if HOME.holds(type(callback)):
+                tree.require(callback, f"the callback {type(callback).__name__}")
+            callback.__class__ = tree.rebased(type(callback))
+    return found
 
 
 def _loggers(asked: Any, folder: RunFolder, tree: Tree) -> Any:

@@ -7,39 +7,49 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Union, get_args, get_origin
 
+from pytorch_lightning import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 from torch import Tensor
+
+from oneshot_core.lightning.trees import HOME, tree_in
 
 
 class SearchParser(LightningArgumentParser):
     """Reads ``class_path`` and ``init_args`` of a callable class wherever a function is wanted.
 
     jsonargparse takes ``Callable[..., Tensor]`` for a recipe of tensors and wants a subclass of
-    Tensor. It asks a parser of the same class about what is nested.
+    Tensor. It asks a parser of the same class about what is nested. With ``lightning.pytorch``,
+    callbacks that are written on ``pytorch_lightning``, as ours, are read as well.
     """
 
     def _add_signature_parameter(
         self, container: Any, nested_key: str | None, param: Any, *args: Any, **kwargs: Any
     ) -> None:
-        param = replace(param, annotation=without_tensors(param.annotation))
+        def known(part: Any) -> Any:
+            if get_origin(part) is Callable and _mentions(get_args(part)[-1], Tensor):
+                return Callable
+            return Union[part, Callback] if part is own else part  # noqa: UP007 - not a type
+
+        tree = tree_in(type(self)) or HOME
+        own = None if tree == HOME else tree.own(Callback)
+        param = replace(param, annotation=_changed(param.annotation, known))
         super()._add_signature_parameter(container, nested_key, param, *args, **kwargs)
 
 
-def without_tensors(annotation: Any) -> Any:
-    """Return a type hint with functions that return tensors as plain callables."""
+def _changed(annotation: Any, change: Callable[[Any], Any]) -> Any:
+    """Return a type hint with each of its parts as ``change`` returns it."""
     arguments = get_args(annotation)
-    if get_origin(annotation) is Callable:
-        return Callable if _mentions(arguments[-1], Tensor) else annotation
-    changed = tuple(without_tensors(a) if get_args(a) else a for a in arguments)
+    found = change(annotation)
+    if found is not annotation or get_origin(annotation) is Callable:
+        return found
+    changed = tuple(_changed(argument, change) for argument in arguments)
     if changed == arguments:
         return annotation
     if isinstance(annotation, types.UnionType):
         return Union[changed]  # noqa: UP007 - a tuple
-    return (
-        annotation.copy_with(changed)
-        if hasattr(annotation, "copy_with")
-        else get_origin(annotation)[changed]
-    )
+    if hasattr(annotation, "copy_with"):
+        return annotation.copy_with(changed)
+    return get_origin(annotation)[changed]
 
 
 def _mentions(annotation: Any, cls: type) -> bool:

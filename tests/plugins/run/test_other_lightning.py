@@ -88,6 +88,32 @@ def test_the_model_decides_which_lightning_trains_it(
             assert any(base.startswith(f"{tree}.") for base in bases), callback
 
 
+def test_callbacks_of_ours_work_and_those_of_the_other_lightning_are_refused(
+    twins: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def search(*classes: str) -> int:
+        callbacks = ", ".join(f"{{class_path: {path}}}" for path in classes)
+        text = f"{{trainer: {{max_epochs: 1, callbacks: [{callbacks}]}}}}"
+        config = ("--config", str(twins / "twins.yaml"), "--config", text)
+        return main(["search", *config, *GDAS, "--out", "run"])
+
+    alarm = "oneshot_plugins.strategies.collapse.CollapseAlarm, init_args: {skip: [deep]}"
+    assert search(alarm, "lightning.pytorch.callbacks.ModelSummary") == 0
+    metrics = json.loads(Path("run/run.json").read_text())["metrics"]
+    assert "oneshot/entropy" in metrics
+    capsys.readouterr()
+    Path("run").rename("before")
+    assert search("pytorch_lightning.callbacks.ModelSummary") == 2
+    error = capsys.readouterr().err
+    assert "the callback ModelSummary is of pytorch_lightning" in error
+    assert not Path("run").exists()
+
+
 @pytest.mark.parametrize(
     ("model", "data"), [("cli_twins", "cli_users"), ("cli_users", "cli_twins")]
 )
