@@ -155,11 +155,15 @@ class SearchCLI(LightningCLI):
             return (
                 f"install it; for a file in this folder, python -m oneshot_core {self.command} ..."
             )
+        if re.search(r"\.py, line \d+\)", message):
+            return "correct that file"
+        if " has no attribute " in message:
+            return "correct the name"
         unknown = re.search(r"'search' does not accept option '(\w+)|--search\.(\w+)", message)
         name = unknown and (unknown[1] or unknown[2])
         if name in OURS:
             return OURS[name]
-        if name:
+        if name and name not in OWN:
             return (
                 f"leave {name} out; `oneshot search --search.help {self.strategy}` shows what "
                 f"{self.strategy} has"

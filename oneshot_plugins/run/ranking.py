@@ -13,7 +13,7 @@ from oneshot_core.lightning.evaluation import ALL_LIMIT
 from ..costs.named import example_inputs
 from .folder import RunError, RunFolder
 from .settings import RankSettings
-from .words import explained
+from .words import explained, require_batches
 
 
 def rank(
@@ -87,6 +87,7 @@ def check(search: oneshot.BaseOneShotLightningModule, settings: RankSettings) ->
             f"at most {ALL_LIMIT:,}",
             "--method evolution --budget 1000; rank.method and rank.budget in a configuration",
         )
+    require_batches(settings.calibration_batches)
     for cost in settings.costs:
         search.registry.load("cost", cost)
     inputs = [sample_tensor(text) for text in settings.inputs] or example_inputs(search.model)

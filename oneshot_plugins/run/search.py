@@ -101,6 +101,11 @@ def _new_folder(cli: SearchCLI) -> RunFolder:
         folders = (RunFolder(Path("runs", name)) for name in numbered)
         return next(folder for folder in folders if not folder.record.exists())
     folder = RunFolder(cli.config.out)
+    if folder.path.exists() and not folder.path.is_dir():
+        raise RunError(
+            f"--out {folder} is a file.\n  expected: a folder, or one that is to be made\n"
+            "  fix: another --out"
+        )
     if folder.record.exists():
         raise RunError(
             f"{str(folder)!r} holds a run already.\n"

@@ -59,6 +59,16 @@ class WithoutOptimizer(Net):
     configure_optimizers = pl.LightningModule.configure_optimizers
 
 
+class Raises(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        raise RuntimeError("no data at /here")
+
+
+def number():
+    return 5
+
+
 class WithoutExample(Net):
     def __init__(self):
         super().__init__()

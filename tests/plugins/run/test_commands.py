@@ -142,7 +142,21 @@ def test_nothing_in_a_checkpoint_is_run(folder: Path, capsys: pytest.CaptureFixt
         (None, ["freeze", "--architecture", "run/run.json"], "cannot be read as an architecture"),
         (None, ["export", "--out", "net.h5"], "--out net.onnx, or --out net.pt2"),
         (None, ["export", "--input", "2x7"], "exporting to .pt2 failed"),
-        (None, ["export", "--state", "run/search.ckpt"], "loading run/search.ckpt failed"),
+        (None, ["export", "--state", "run/search.ckpt"], "state dict of the network"),
+        (None, ["export", "--state", "run/run.json"], "'run/run.json' cannot be loaded"),
+        (None, ["export", "--state", "nothere.pt"], "'nothere.pt': No such file"),
+        (None, ["export", "--out", "nowhere/x.pt2"], "mkdir -p nowhere"),
+        (None, ["freeze", "--out", "nowhere/x.pt"], "mkdir -p nowhere"),
+        (None, ["freeze", "--out", "run"], "Is a directory"),
+        (None, ["freeze", "--calibration-batches", "-1"], "-1 calibration batches"),
+        (None, ["freeze", "--calibration-batches", "few"], "expected: oneshot freeze [-h]"),
+        (None, ["freeze", "--architecture", "nothere.json"], "'nothere.json': No such file"),
+        (None, ["rank", "--calibration-batches", "-1"], "-1 calibration batches"),
+        (
+            None,
+            ["rank", "--metrik", "val_acc"],
+            "fix: correct the arguments; `oneshot rank --help`",
+        ),
     ],
 )
 def test_what_a_command_cannot_do_ends_in_a_fix(
@@ -158,6 +172,51 @@ def test_what_a_command_cannot_do_ends_in_a_fix(
     error = capsys.readouterr().err
     assert says in error
     assert "\n  fix: " in error
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("config.yaml", b"\xff\xfe\x00", "reading the configuration failed"),
+        ("config.yaml", b"model: {class_path: [", "Problems parsing config"),
+        ("config.yaml", b"model: {class_path: cli_users.Nett}", "fix: correct the name"),
+        (
+            "config.yaml",
+            b"model: {class_path: cli_users.Net}\nsearch: {strategy: gda}",
+            "did you mean",
+        ),
+        ("search.ckpt", b"half", "'run/search.ckpt' cannot be loaded"),
+        ("search.ckpt", None, "fix: put a copy of it in its place"),
+        ("architecture.json", b'{"schema": "oneshot.arch', "cannot be read as an architecture"),
+    ],
+)
+def test_a_half_written_or_damaged_folder_is_told_with_the_file(
+    file: str,
+    content: bytes | None,
+    says: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = folder / file
+    path.write_bytes(path.read_bytes()[:500] if content is None else content)
+    commands = ["freeze", "export"] if file.startswith("arch") else ["rank", "freeze", "export"]
+    for command in commands:
+        assert main([command, str(folder)]) == 2
+        error = capsys.readouterr().err
+        assert says in error
+        assert "\n  expected: " in error
+        assert "\n  fix: " in error
+
+
+def test_a_checkpoint_of_another_model_is_told_in_few_words(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("hidden: 8", "hidden: 9"))
+    assert main(["rank", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "size mismatch for first" in error
+    assert len(error) < 1000
 
 
 def test_where_the_model_cannot_be_imported_the_fix_is_how_to(
