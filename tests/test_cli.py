@@ -35,7 +35,8 @@ print("noise from the command")
 class Command:
     def add_arguments(self, parser):
         parser.add_argument("name")
-        parser.add_argument("--fail", choices=["oneshot", "file", "value", "bug", "stop", "exit"])
+        kinds = ["oneshot", "file", "value", "module", "bug", "stop", "exit"]
+        parser.add_argument("--fail", choices=kinds)
 
     def run(self, args):
         from oneshot_core.errors import SpaceError
@@ -43,6 +44,7 @@ class Command:
             "oneshot": SpaceError("what.\\n  expected: this\\n  fix: that"),
             "file": FileNotFoundError(2, "No such file or directory", "nowhere.pt"),
             "value": ValueError("not a number"),
+            "module": ModuleNotFoundError("No module named 'abc.d'", name="abc.d"),
             "bug": ZeroDivisionError("a bug"),
             "stop": KeyboardInterrupt(),
             "exit": SystemExit("enough"),
@@ -102,7 +104,8 @@ class TestCommands:
         [
             ("oneshot", 2, "error: what.\n  expected: this\n  fix: that"),
             ("file", 2, "error: 'nowhere.pt': No such file or directory."),
-            ("value", 2, "error: not a number"),
+            ("value", 2, "error: not a number.\n  expected: "),
+            ("module", 2, "fix: pip install abc; "),
             ("stop", 130, ""),
             ("exit", 1, "enough"),
         ],

@@ -20,7 +20,7 @@ from ..errors import OneShotError, PluginLoadError, PluginSettingsError
 from . import plugins
 from .parser import Parser
 
-USER_ERRORS = (OneShotError, OSError, ValueError)
+USER_ERRORS = (OneShotError, OSError, ValueError, ModuleNotFoundError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except SystemExit as stop:  # argparse has shown its help or what is wrong
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to an interrupt
+            return 130
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -77,6 +79,13 @@ def _in_parts(error: BaseException, arguments: Sequence[str]) -> str:
             "  expected: a file or folder that is there, of the right kind, with the permission to "
             "use it\n"
             "  fix: correct the name, or the permissions"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "it").partition(".")[0]
+        return (
+            f"{text}.\n"
+            "  expected: everything that oneshot-core, its plugins and your code need\n"
+            f"  fix: pip install {package}; `oneshot --debug ...` shows what asked for it"
         )
     return (
         f"{text.rstrip('.')}.\n"

@@ -106,6 +106,9 @@ def _options(settings: Sequence[str]) -> dict[str, Any]:
 def _made(target: str) -> Any:
     """Return what ``target`` names; of a run, the model as it was before the search."""
     if Path(target, "config.yaml").is_file():
+        from oneshot_plugins.run.words import require_jsonargparse
+
+        require_jsonargparse()
         from oneshot_plugins.run.rebuild import read_run
 
         return read_run(target, "inspect").model

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -182,7 +183,7 @@ def test_what_a_command_cannot_do_ends_in_a_fix(
         ("config.yaml", b"model: {class_path: cli_users.Nett}", "fix: correct the name"),
         (
             "config.yaml",
-            b"model: {class_path: cli_users.Net}\nsearch: {strategy: gda}",
+            b"search: {strategy: gda}",
             "did you mean",
         ),
         ("search.ckpt", b"half", "'run/search.ckpt' cannot be loaded"),
@@ -227,6 +228,28 @@ def test_where_the_model_cannot_be_imported_the_fix_is_how_to(
     for command in ("rank", "freeze", "export", "inspect"):
         assert main([command, str(folder)]) == 2
         assert f"python -m oneshot_core {command} ..." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["rank", "freeze", "export", "inspect"])
+def test_without_jsonargparse_the_fix_is_to_install_it(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("oneshot_plugins.run.words.find_spec", lambda name: None)
+    assert main([command, str(folder)]) == 2
+    assert "fix: pip install 'oneshot-core[cli]'" in capsys.readouterr().err
+
+
+def test_an_interrupted_ranking_is_exit_code_130_and_leaves_the_last_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    before = (folder / "ranking.json").read_text()
+    monkeypatch.setenv("STOP_IN_VALIDATION", "1")
+    try:
+        assert main(["rank", str(folder), "--metric", "val_acc"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
+    assert (folder / "ranking.json").read_text() == before
 
 
 def test_without_onnx_the_fix_is_to_install_it_or_another_format(
