@@ -171,7 +171,7 @@ def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
             registry = Registry(entry_points=False)
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
-        explaining = commands.choices.get(used, parser)
+        explaining = commands.choices.get(used or "", parser)
         explaining.error(f"unrecognized arguments: {' '.join(unknown)}")
     return args
 

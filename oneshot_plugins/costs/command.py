@@ -43,8 +43,9 @@ class CostCommand:
             parents=[json_too],
             help="measure the parts of a model space",
             description="Measure every part of a model space once, compare the sums with frozen "
-            "networks, and write a table that CostTable.load reads. The file is written at the "
-            "end, whole.",
+            "networks, and write a table that CostTable.load reads and a search takes as a cost. "
+            "Imports TARGET; costs one forward pass for each part and each compared network, and "
+            "many for latency. Trains nothing. The file is written at the end, whole.",
         )
         build.add_argument(
             "target",
@@ -71,7 +72,13 @@ class CostCommand:
         )
         build.add_argument("--out", type=Path, required=True, help="file to write")
         build.set_defaults(act=_build)
-        show = actions.add_parser("show", parents=[json_too], help="print a table from a file")
+        show = actions.add_parser(
+            "show",
+            parents=[json_too],
+            help="print a table from a file",
+            description="Print a table that `oneshot cost build` or a search wrote. Reads one "
+            "file; writes nothing.",
+        )
         show.add_argument("file", type=Path, metavar="FILE")
         show.set_defaults(act=_show)
 

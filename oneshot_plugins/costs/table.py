@@ -241,7 +241,7 @@ class CostTable:
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
         except OSError as error:
-            raise _unreadable(path, error.strerror) from error
+            raise _unreadable(path, str(error.strerror)) from error
         except (ValueError, RecursionError) as error:
             raise _unreadable(path, f"it is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None
