@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
@@ -120,12 +119,13 @@ class NamedCost:
         return self.table.sampled(decisions)
 
 
-_TABLES: WeakKeyDictionary[BaseOneShotLightningModule, dict[str, CostTable]] = WeakKeyDictionary()
-
-
 def tables_of(search: BaseOneShotLightningModule) -> dict[str, CostTable]:
-    """Return the tables of a search by :attr:`NamedCost.key`; one that is there is not built."""
-    return _TABLES.setdefault(search, {})
+    """Return the tables of a search by :attr:`NamedCost.key`; one that is there is not built.
+
+    They go with the search into the processes that it is sent to, and into copies of it.
+    """
+    tables: dict[str, CostTable] = search.__dict__.setdefault("_cost_tables", {})
+    return tables
 
 
 def prepare_costs(things: Iterable[object], search: BaseOneShotLightningModule) -> None:

@@ -78,9 +78,10 @@ def _run(cli: SearchCLI, resumed: RunFolder | None) -> int:
     search = cli.search()
     if cli.ranking.metric is not None:
         check(search, cli.ranking)
-    tables = cost_tables(search, cli.options, resumed)
-    trainer = cli.trainer_for(folder)
     first = getattr(rank_zero_only, "rank", 0) == 0  # set by Lightning
+    # The first process has written its tables before it starts others.
+    tables = cost_tables(search, cli.options, resumed if first else folder)
+    trainer = cli.trainer_for(folder)
     if first:
         folder.path.mkdir(parents=True, exist_ok=True)
         cli.save(folder.config)
