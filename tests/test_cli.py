@@ -35,7 +35,8 @@ print("noise from the command")
 class Command:
     def add_arguments(self, parser):
         parser.add_argument("name")
-        parser.add_argument("--fail", choices=["oneshot", "file", "value", "bug", "stop", "exit"])
+        kinds = ["oneshot", "file", "value", "module", "bug", "stop", "exit"]
+        parser.add_argument("--fail", choices=kinds)
 
     def run(self, args):
         from oneshot_core.errors import SpaceError
@@ -43,6 +44,7 @@ class Command:
             "oneshot": SpaceError("what.\\n  expected: this\\n  fix: that"),
             "file": FileNotFoundError(2, "No such file or directory", "nowhere.pt"),
             "value": ValueError("not a number"),
+            "module": ModuleNotFoundError("No module named 'abc.d'", name="abc.d"),
             "bug": ZeroDivisionError("a bug"),
             "stop": KeyboardInterrupt(),
             "exit": SystemExit("enough"),
@@ -101,8 +103,9 @@ class TestCommands:
         ("fail", "code", "message"),
         [
             ("oneshot", 2, "error: what.\n  expected: this\n  fix: that"),
-            ("file", 2, "error: [Errno 2] No such file or directory: 'nowhere.pt'"),
-            ("value", 2, "error: not a number"),
+            ("file", 2, "error: 'nowhere.pt': No such file or directory."),
+            ("value", 2, "error: not a number.\n  expected: "),
+            ("module", 2, "fix: pip install abc; "),
             ("stop", 130, ""),
             ("exit", 1, "enough"),
         ],
@@ -239,7 +242,10 @@ class TestFlags:
     )
     def test_what_makes_no_sense_is_exit_code_2(self, x, capsys, arguments):
         assert main(arguments) == 2
-        assert "usage: oneshot" in capsys.readouterr().err
+        error = capsys.readouterr().err
+        assert error.startswith("error: ")
+        assert "\n  expected: oneshot" in error
+        assert "--help` explains them" in error
 
     def test_the_core_cannot_be_switched_off(self, x, capsys):
         assert main(["--no-plugin", "no_default_hook", "plugins", "list"]) == 2

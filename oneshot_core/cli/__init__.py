@@ -18,8 +18,9 @@ from .._settings import ALLOW, DENY
 from .._version import __version__
 from ..errors import OneShotError, PluginLoadError, PluginSettingsError
 from . import plugins
+from .parser import Parser
 
-USER_ERRORS = (OneShotError, OSError, ValueError)
+USER_ERRORS = (OneShotError, OSError, ValueError, ModuleNotFoundError)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -34,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     debug = False
     try:
-        first = argparse.ArgumentParser("oneshot", parents=[options()], add_help=False)
+        first = Parser("oneshot", parents=[options()], add_help=False)
         first.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND ...")
         early, _ = first.parse_known_args(arguments)
         if early.no_plugins and early.plugins is not None:
@@ -46,6 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except SystemExit as stop:  # argparse has shown its help or what is wrong
+        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to an interrupt
+            return 130
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
@@ -59,13 +62,42 @@ def main(argv: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_in_parts(error, arguments)}", file=sys.stderr)
         return 2
+
+
+def _in_parts(error: BaseException, arguments: Sequence[str]) -> str:
+    """Return what an error says, with what was expected and a fix where it does not say so."""
+    text = str(error) or type(error).__name__
+    if "\n  fix: " in text:
+        return text
+    if isinstance(error, OSError):
+        name = error.filename
+        what = f"{str(name)!r}: {error.strerror}" if name and error.strerror else text
+        return (
+            f"{what}.\n"
+            "  expected: a file or folder that is there, of the right kind, with the permission to "
+            "use it\n"
+            "  fix: correct the name, or the permissions"
+        )
+    if isinstance(error, ModuleNotFoundError):
+        package = (error.name or "it").partition(".")[0]
+        return (
+            f"{text}.\n"
+            "  expected: everything that oneshot-core, its plugins and your code need\n"
+            f"  fix: pip install {package}; `oneshot --debug ...` shows what asked for it"
+        )
+    return (
+        f"{text.rstrip('.')}.\n"
+        "  expected: arguments that the command can use\n"
+        f"  fix: see `oneshot {' '.join([*arguments[:1], '--help'])}`; "
+        f"`oneshot --debug ...` shows where it was raised"
+    )
 
 
 def options() -> argparse.ArgumentParser:
     """Return the options that stand before the command."""
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--version", action="store_true", help="show versions and exit")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     group = parser.add_argument_group(
@@ -112,7 +144,7 @@ def _switches(args: argparse.Namespace) -> Iterator[None]:
 
 
 def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="oneshot",
         description="One-shot neural architecture search for PyTorch Lightning.",
         epilog="Installing a package is the act of trust: looking for commands imports the "
@@ -137,7 +169,11 @@ def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
                 raise
             print(f"error: {error}", file=sys.stderr)  # and show what there is without plugins
             registry = Registry(entry_points=False)
-    return parser.parse_args(arguments)
+    args, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        explaining = commands.choices.get(used or "", parser)
+        explaining.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return args
 
 
 def _add_commands(commands: Any, registry: Registry, used: str | None) -> None:

@@ -85,7 +85,12 @@ TREES: Final = (HOME, Tree("lightning.pytorch"))
 
 def tree_of(thing: object) -> Tree:
     """Return the tree that the class of ``thing`` derives from; ``pytorch_lightning`` if none."""
-    return next(_trees_in(type(thing)), HOME)
+    return tree_in(type(thing)) or HOME
+
+
+def tree_in(cls: type) -> Tree | None:
+    """Return the tree that a class derives from; None if from none."""
+    return next(_trees_in(cls), None)
 
 
 def is_lightning_module(thing: object) -> bool:

@@ -89,15 +89,14 @@ def cost_table(
         **options: of the cost.
 
     Raises:
-        CostError: the inputs do not fit the model, or a cost is no finite number.
+        CostError: the inputs do not fit the model, the device cannot be used, or a cost is no
+            finite number.
     """
     function: Cost = registry.load("cost", cost) if isinstance(cost, str) else cost
     name = cost if isinstance(cost, str) else getattr(cost, "__name__", repr(cost))
     copied = _Supernet(source, registry)
     given = tuple(inputs)
-    place = torch.device(device or _default_device(copied, function, given))
-    copied.model.to(place)
-    given = _moved(given, place)
+    place, given = _placed(copied, device or _default_device(copied, function, given), given)
     builder = _Builder(copied, partial(function, **options), given, progress)
     rows = builder.rows()
     table = CostTable(
@@ -455,6 +454,26 @@ def _default_device(supernet: _Supernet, cost: Cost, inputs: tuple[Any, ...]) ->
     except Exception:  # it looks at its data; where its inputs are wrong, the CPU says so
         return "cpu"
     return "meta"
+
+
+def _placed(
+    supernet: _Supernet, device: str | torch.device, inputs: tuple[Any, ...]
+) -> tuple[torch.device, tuple[Any, ...]]:
+    """Move the model and its inputs to a device, and return that and the inputs.
+
+    Raises:
+        CostError: there is no such device, or nothing can be put there.
+    """
+    try:
+        place = torch.device(device)
+        supernet.model.to(place)
+        return place, _moved(inputs, place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # all of torch's
+        raise CostError(
+            f"nothing can be measured on the device {str(device)!r}: {error}.\n"
+            "  expected: a device of this machine that torch can use, such as cpu or cuda\n"
+            "  fix: correct the device, or leave it out"
+        ) from error
 
 
 def _moved(inputs: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from oneshot_core.cli.target import find_target
+from oneshot_core.errors import OneShotError
 from oneshot_core.files import require_place
 
 if TYPE_CHECKING:
@@ -42,8 +43,9 @@ class CostCommand:
             parents=[json_too],
             help="measure the parts of a model space",
             description="Measure every part of a model space once, compare the sums with frozen "
-            "networks, and write a table that CostTable.load reads. The file is written at the "
-            "end, whole.",
+            "networks, and write a table that CostTable.load reads and a search takes as a cost. "
+            "Imports TARGET; costs one forward pass for each part and each compared network, and "
+            "many for latency. Trains nothing. The file is written at the end, whole.",
         )
         build.add_argument(
             "target",
@@ -70,7 +72,13 @@ class CostCommand:
         )
         build.add_argument("--out", type=Path, required=True, help="file to write")
         build.set_defaults(act=_build)
-        show = actions.add_parser("show", parents=[json_too], help="print a table from a file")
+        show = actions.add_parser(
+            "show",
+            parents=[json_too],
+            help="print a table from a file",
+            description="Print a table that `oneshot cost build` or a search wrote. Reads one "
+            "file; writes nothing.",
+        )
         show.add_argument("file", type=Path, metavar="FILE")
         show.set_defaults(act=_show)
 
@@ -143,6 +151,14 @@ def _model(target: str) -> nn.Module:
             f"{target!r} cannot be called without arguments: {error}.\n"
             "  expected: something that then returns a module\n"
             "  fix: name a function that passes the arguments"
+        ) from error
+    except OneShotError:
+        raise
+    except Exception as error:  # whatever the user's code raises
+        raise CostError(
+            f"{target!r} raised {type(error).__name__}: {' '.join(str(error).split())}.\n"
+            "  expected: something that returns a module when it is called\n"
+            "  fix: correct it; `oneshot --debug cost build ...` shows where it was raised"
         ) from error
     if not isinstance(model, nn.Module):
         raise CostError(

@@ -235,11 +235,13 @@ class CostTable:
         """Read what :meth:`save` wrote.
 
         Raises:
-            CostError: the file is not JSON, not a table, damaged, or of an unknown schema.
-            OSError: the file cannot be read.
+            CostError: there is no such file, it cannot be read, is not JSON, not a table, damaged,
+                or of an unknown schema.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except OSError as error:
+            raise _unreadable(path, str(error.strerror)) from error
         except (ValueError, RecursionError) as error:
             raise _unreadable(path, f"it is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None

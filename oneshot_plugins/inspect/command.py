@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oneshot_core.cli.target import find_target
-from oneshot_core.errors import InspectionError
+from oneshot_core.errors import InspectionError, OneShotError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -106,6 +106,9 @@ def _options(settings: Sequence[str]) -> dict[str, Any]:
 def _made(target: str) -> Any:
     """Return what ``target`` names; of a run, the model as it was before the search."""
     if Path(target, "config.yaml").is_file():
+        from oneshot_plugins.run.words import require_jsonargparse
+
+        require_jsonargparse()
         from oneshot_plugins.run.rebuild import read_run
 
         return read_run(target, "inspect").model
@@ -124,6 +127,14 @@ def _model(target: str, options: dict[str, Any]) -> nn.Module:
                 f"{target} cannot be built with {options}: {error}.\n"
                 "  expected: arguments that it takes\n"
                 "  fix: give them with --set KEY=VALUE"
+            ) from error
+        except OneShotError:
+            raise
+        except Exception as error:  # whatever the user's code raises
+            raise InspectionError(
+                f"{target} raised {type(error).__name__}: {' '.join(str(error).split())}.\n"
+                "  expected: something that returns a module when it is called\n"
+                "  fix: correct it; `oneshot --debug inspect ...` shows where it was raised"
             ) from error
     elif options:
         raise InspectionError(

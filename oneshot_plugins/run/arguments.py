@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
+import os
 from pathlib import Path
+
+from oneshot_core.files import cannot_write, require_place
 
 
 def read_a_run(parser: argparse.ArgumentParser, description: str) -> None:
@@ -21,3 +25,14 @@ def take_an_architecture(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="instead of the one that the run chose (default: architecture.json of RUN)",
     )
+
+
+def require_out(path: Path) -> None:
+    """Look, before what takes long, whether a file can be written in a folder that is there.
+
+    Raises:
+        OutputError: it cannot.
+    """
+    require_place(path)
+    if not path.resolve().parent.is_dir():
+        raise cannot_write(path, OSError(errno.ENOENT, os.strerror(errno.ENOENT)))

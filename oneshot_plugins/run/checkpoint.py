@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import random
 import sys
 from pathlib import Path
@@ -55,12 +56,18 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except OSError:
         raise
-    except Exception as error:  # of pickle, zip files, and torch's own
+    except pickle.UnpicklingError as error:
         raise RunError(
             f"{str(path)!r} cannot be loaded: {str(error).splitlines()[0]}\n"
             "  expected: a whole checkpoint of tensors and plain data; nothing else is run\n"
             "  fix: give save_hyperparameters() and checkpoint hooks plain data, or allow a "
             "class of yours in its module: torch.serialization.add_safe_globals([Class])"
+        ) from error
+    except Exception as error:  # of zip files, and torch's own
+        raise RunError(
+            f"{str(path)!r} cannot be loaded: {str(error).partition('. ')[0]}.\n"
+            "  expected: a whole checkpoint\n"
+            "  fix: put a copy of it in its place, or search again with another --out"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise RunError(

@@ -2,36 +2,45 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 from collections.abc import Iterator, Sequence
+from importlib import import_module
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, cast
 
-import yaml
 from jsonargparse import ArgumentError, Namespace
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.cli import LightningArgumentParser, LightningCLI
 from pytorch_lightning.loggers import CSVLogger, Logger
-from pytorch_lightning.plugins import TorchCheckpointIO
 from torch.optim import Optimizer
 
 import oneshot_core as oneshot
 from oneshot_core.errors import MissingDataError
 from oneshot_core.lightning.build import takes
+from oneshot_core.lightning.trees import HOME, Tree, tree_of
 
 from .checkpoint import SearchCheckpoint
 from .data import ALTERNATIVE, architecture_loader
+from .early import lightning_of, strategy_of
 from .folder import RunError, RunFolder
+from .parser import SearchParser
 from .recorder import RunRecorder
 from .settings import RankSettings
 from .words import explained
 
-OURS = ("model", "mutation_hooks", "arch_dataloader", "registry", "seed")
-"""Arguments of a strategy that are not options: the command line supplies them."""
+OURS = {
+    "model": "name it in the section model",
+    "mutation_hooks": "offer the hook in a plugin (see `oneshot plugins new`), or write a script",
+    "arch_dataloader": "--search.arch_fraction 0.5, or arch_dataloader() in the data module",
+    "registry": "choose plugins by --plugins or --no-plugin, before the command",
+    "seed": "--seed_everything 1",
+}
+"""Arguments of a strategy that are not options, and what gives them on the command line."""
 NOISE = (
+    "Subclasses are disabled for",
+    "Type <class 'collections.abc.Callable'> expects a function or a callable class: Dict must",
     "Does not validate against any of the Union",
     "Errors:",
     "Expected a <class 'NoneType'>",
@@ -44,35 +53,22 @@ OWN = ("strategy", "arch_fraction")
 """Keys of the section ``search`` that are not options of the strategy."""
 
 
-def strategy_of(arguments: Sequence[str]) -> str:
-    """Return the strategy that arguments and their configuration files name; the last counts.
+def search_cli(
+    arguments: Sequence[str], *, command: str = "search", description: str = ""
+) -> SearchCLI:
+    """Read arguments and configuration files, with the Lightning that the model is of.
 
-    Asked before anything else is read: a strategy's options come from its class.
+    Args:
+        arguments: of the command line.
+        command: of ``oneshot`` that asks, for help and errors.
+        description: shown in the help.
+
+    Raises:
+        RunError: an argument has no meaning, or the user's code cannot be imported or called.
+        UnknownComponentError: there is no such strategy.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("-c", "--config", action=_Named, dest="strategy", default="random")
-    parser.add_argument("--search", action=_Named, dest="strategy")
-    parser.add_argument("--search.strategy", "--search.help", nargs="?", dest="strategy")
-    known, _ = parser.parse_known_args(arguments)
-    return str(known.strategy or "random")
-
-
-class _Named(argparse.Action):
-    """Looks into a file, or a text, for the name of the strategy."""
-
-    def __call__(
-        self, parser: Any, namespace: Any, values: Any, option_string: str | None = None
-    ) -> None:
-        try:
-            file = Path(values)
-            found = yaml.safe_load(file.read_text("utf-8") if file.is_file() else values)
-        except (OSError, ValueError, yaml.YAMLError):
-            return  # LightningCLI says what is wrong with it
-        section = found
-        if option_string != "--search":
-            section = found.get("search") if isinstance(found, dict) else None
-        if isinstance(section, dict) and "strategy" in section:
-            setattr(namespace, self.dest, section["strategy"])
+    tree = lightning_of(arguments)
+    return tree.rebased(SearchCLI)(arguments, tree, command, description)
 
 
 class SearchCLI(LightningCLI):
@@ -80,6 +76,7 @@ class SearchCLI(LightningCLI):
 
     Args:
         arguments: of the command line.
+        tree: the Lightning that this class is based on.
         command: of ``oneshot`` that asks, for help and errors.
         description: shown in the help.
 
@@ -97,10 +94,11 @@ class SearchCLI(LightningCLI):
     def __init__(
         self,
         arguments: Sequence[str],
-        *,
-        command: str = "search",
-        description: str = "",
+        tree: Tree,
+        command: str,
+        description: str,
     ) -> None:
+        self.tree = tree
         self.strategy = strategy_of(arguments)
         self.strategy_class = oneshot.registry.load("strategy", self.strategy)
         self.command = command
@@ -109,6 +107,7 @@ class SearchCLI(LightningCLI):
                 args=list(_dotted(arguments)),
                 run=False,
                 save_config_callback=None,
+                parser_class=tree.rebased(SearchParser),
                 seed_everything_default=0,
                 load_from_checkpoint_support=False,
                 parser_kwargs={
@@ -137,15 +136,10 @@ class SearchCLI(LightningCLI):
             self.config = parser.parse_args(args)
         except ArgumentError as error:
             message = _plain(str(error))
-            fix = (
-                f"install it; for a file in this folder, python -m oneshot_core {self.command} ..."
-                if "No module named" in message
-                else f"see `oneshot search --search.strategy {self.strategy} --help`"
-            )
             raise RunError(
                 f"{message}\n"
                 "  expected: options and configuration files that fit the model, the data, the "
-                f"Trainer and the strategy {self.strategy!r}\n  fix: {fix}"
+                f"Trainer and the strategy {self.strategy!r}\n  fix: {self._fix(message)}"
             ) from error
         if self.config.search.strategy != self.strategy:
             raise RunError(
@@ -154,6 +148,27 @@ class SearchCLI(LightningCLI):
                 "  expected: search.strategy in the configuration file itself, or as an option\n"
                 f"  fix: --search.strategy {self.config.search.strategy}"
             )
+
+    def _fix(self, message: str) -> str:
+        """Return what to do about an error of the parser."""
+        if "No module named" in message:
+            return (
+                f"install it; for a file in this folder, python -m oneshot_core {self.command} ..."
+            )
+        if re.search(r"\.py, line \d+\)", message):
+            return "correct that file"
+        if " has no attribute " in message:
+            return "correct the name"
+        unknown = re.search(r"'search' does not accept option '(\w+)|--search\.(\w+)", message)
+        name = unknown and (unknown[1] or unknown[2])
+        if name in OURS:
+            return OURS[name]
+        if name and name not in OWN:
+            return (
+                f"leave {name} out; `oneshot search --search.help {self.strategy}` shows what "
+                f"{self.strategy} has"
+            )
+        return f"see `oneshot search --search.strategy {self.strategy} --help`"
 
     def instantiate_classes(self) -> None:
         """Make the model and the data."""
@@ -183,18 +198,24 @@ class SearchCLI(LightningCLI):
                 f"  fix: write configure_optimizers in {type(lightning_module).__name__}, and "
                 "leave the section optimizer out"
             )
-        return LightningCLI.configure_optimizers(lightning_module, optimizer, lr_scheduler)
+        own = tree_of(lightning_module).own(LightningCLI)
+        return own.configure_optimizers(lightning_module, optimizer, lr_scheduler)
 
     def trainer_for(self, folder: RunFolder) -> Trainer:
         """Return the Trainer of the configuration, which writes into ``folder``, too."""
-        section = self.config_init.trainer
-        callbacks: list[Callback] = [RunRecorder(folder.path, self.options)]
+        section, own = self.config_init.trainer, self.tree.rebased
+        callbacks: list[Callback] = [own(RunRecorder)(folder.path, self.options)]
         if section.enable_checkpointing is not False:
-            callbacks += [oneshot.LogCheckpointRow(), SearchCheckpoint(folder.checkpoint)]
+            checkpoint = own(SearchCheckpoint)(folder.checkpoint)
+            callbacks += [own(oneshot.LogCheckpointRow)(), checkpoint]
         self.trainer_defaults = {"callbacks": callbacks}
+        section.callbacks = _of_tree(section.callbacks, self.tree)
         with explained("making the Trainer", "search"):
-            trainer: Trainer = super().instantiate_trainer(logger=_loggers(section.logger, folder))
-        if type(trainer.strategy.checkpoint_io) is TorchCheckpointIO:  # else the user has chosen
+            trainer: Trainer = super().instantiate_trainer(
+                logger=_loggers(section.logger, folder, self.tree)
+            )
+        usual = import_module(f"{self.tree}.plugins").TorchCheckpointIO
+        if type(trainer.strategy.checkpoint_io) is usual:  # else the user has chosen
             trainer.strategy.checkpoint_io = oneshot.AtomicCheckpointIO()
         return trainer
 
@@ -276,7 +297,7 @@ def show_strategy(arguments: Sequence[str]) -> None:
     """
     name = strategy_of(arguments)
     cls = oneshot.registry.load("strategy", name)
-    parser = LightningArgumentParser(
+    parser = SearchParser(
         usage=f"oneshot search --search.strategy {name} [options]",
         description=(inspect.getdoc(cls) or "").partition("\n\nArgs:")[0],
     )
@@ -284,12 +305,28 @@ def show_strategy(arguments: Sequence[str]) -> None:
     parser.print_help()
 
 
-def _loggers(asked: Any, folder: RunFolder) -> Any:
+def _of_tree(asked: Any, tree: Tree) -> Any:
+    """Return callbacks of a configuration; rebased, if they are written on ``pytorch_lightning``.
+
+    Raises:
+        StrategyError: one is of the other Lightning itself.
+    """
+    found = [asked] if isinstance(asked, (Callback, tree.own(Callback))) else asked
+    for callback in found or ():
+        if not isinstance(callback, tree.own(Callback)):
+            if HOME.holds(type(callback)):
+                tree.require(callback, f"the callback {type(callback).__name__}")
+            callback.__class__ = tree.rebased(type(callback))
+    return found
+
+
+def _loggers(asked: Any, folder: RunFolder, tree: Tree) -> Any:
     """Return the loggers of the configuration and one that writes into the folder."""
     if asked is False:
         return False
-    theirs = [asked] if isinstance(asked, Logger) else [] if asked in (None, True) else list(asked)
-    return [*theirs, CSVLogger(folder.path, name="logs")]
+    one = isinstance(asked, tree.own(Logger))
+    theirs = [asked] if one else [] if asked in (None, True) else list(asked)
+    return [*theirs, tree.own(CSVLogger)(folder.path, name="logs")]
 
 
 def _dotted(arguments: Sequence[str]) -> Iterator[str]:

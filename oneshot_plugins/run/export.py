@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
-from .arguments import read_a_run, take_an_architecture
+from .arguments import read_a_run, require_out, take_an_architecture
 from .folder import RunError
-from .words import explained, require_jsonargparse
+from .words import LONGEST, explained, require_jsonargparse
 
 if TYPE_CHECKING:
     from torch import nn
@@ -69,6 +70,7 @@ class ExportCommand:
         run = load_run(args.run_folder, "export", trained=args.state is None)
         out = args.out or run.folder.path / "net.pt2"
         _require_format(out)
+        require_out(out)
         architecture = chosen(run.folder, args.architecture)
         network = _network(run, architecture, args.state)
         with explained(f"exporting to {out.suffix}", "export"):
@@ -102,15 +104,24 @@ def _network(run: Any, architecture: Any, state: Path | None) -> nn.Module:
     if state is None:
         return network_of(run, architecture, CALIBRATION_BATCHES)
     network: nn.Module = oneshot_core.freeze(run.search, architecture)
-    with explained(f"loading {state}", "export"):
+    try:
         network.load_state_dict(torch.load(state, map_location="cpu", weights_only=True))
+    except OSError:
+        raise
+    except Exception as error:  # of pickle, zip files, and torch's own
+        why = shorten(str(error), LONGEST, placeholder=" ...").rstrip(".")
+        raise RunError(
+            f"{str(state)!r} cannot be loaded: {type(error).__name__}: {why}.\n"
+            f"  expected: a state dict of the network {architecture}, by torch.save\n"
+            "  fix: name such a file, or the --architecture that it is of, or leave --state out"
+        ) from error
     return network
 
 
 def _inputs(model: Any, shapes: list[str]) -> tuple[Any, ...]:
     from oneshot_core.inspection.sample import sample_tensor
 
-    from .ranking import example_inputs
+    from ..costs.named import example_inputs
 
     inputs = [sample_tensor(shape) for shape in shapes] or example_inputs(model)
     if inputs is None:

@@ -31,6 +31,7 @@ class RunFolder:
         architecture: the chosen one.
         ranking: scored architectures.
         table: the same as CSV.
+        costs: folder of tables of the costs that the search was made with.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -42,6 +43,7 @@ class RunFolder:
         self.architecture = self.path / "architecture.json"
         self.ranking = self.path / "ranking.json"
         self.table = self.path / "ranking.csv"
+        self.costs = self.path / "costs"
 
     def __str__(self) -> str:
         return str(self.path)

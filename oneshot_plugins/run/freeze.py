@@ -8,8 +8,8 @@ from typing import Any
 
 from oneshot_core.files import whole_file
 
-from .arguments import read_a_run, take_an_architecture
-from .words import require_jsonargparse
+from .arguments import read_a_run, require_out, take_an_architecture
+from .words import require_batches, require_jsonargparse
 
 DESCRIPTION = """\
 Write the weights of the network that a run chose: a state dict of the user's own class around
@@ -57,6 +57,9 @@ class FreezeCommand:
         from .rebuild import chosen, load_run, network_of
 
         inherits = args.weights == "inherit"
+        require_batches(args.calibration_batches)
+        if args.out is not None:
+            require_out(args.out)
         run = load_run(args.run_folder, "freeze", trained=inherits)
         architecture = chosen(run.folder, args.architecture)
         if inherits:

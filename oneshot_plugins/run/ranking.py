@@ -10,9 +10,10 @@ import oneshot_core as oneshot
 from oneshot_core.inspection.sample import sample_tensor
 from oneshot_core.lightning.evaluation import ALL_LIMIT
 
+from ..costs.named import example_inputs
 from .folder import RunError, RunFolder
 from .settings import RankSettings
-from .words import explained
+from .words import explained, require_batches
 
 
 def rank(
@@ -86,6 +87,7 @@ def check(search: oneshot.BaseOneShotLightningModule, settings: RankSettings) ->
             f"at most {ALL_LIMIT:,}",
             "--method evolution --budget 1000; rank.method and rank.budget in a configuration",
         )
+    require_batches(settings.calibration_batches)
     for cost in settings.costs:
         search.registry.load("cost", cost)
     inputs = [sample_tensor(text) for text in settings.inputs] or example_inputs(search.model)
@@ -95,14 +97,6 @@ def check(search: oneshot.BaseOneShotLightningModule, settings: RankSettings) ->
             "what forward is called with, or example_input_array of the model",
             "--input 1x3x32x32; rank.inputs in a configuration",
         )
-
-
-def example_inputs(model: Any) -> list[Any] | None:
-    """Return what a model says that it is called with; None if it says nothing."""
-    example = getattr(model, "example_input_array", None)
-    if example is None:
-        return None
-    return list(example) if isinstance(example, (tuple, list)) else [example]
 
 
 def train_loader(

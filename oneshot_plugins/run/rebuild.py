@@ -13,10 +13,11 @@ from torch import nn
 import oneshot_core as oneshot
 
 from .checkpoint import load_checkpoint
-from .configuration import SearchCLI
+from .configuration import SearchCLI, search_cli
 from .folder import RunFolder
 from .ranking import train_loader
 from .settings import RankSettings
+from .tables import cost_tables
 from .words import explained
 
 CALIBRATION_BATCHES = 16
@@ -49,7 +50,7 @@ def read_run(path: str | Path, command: str) -> SearchCLI:
     """
     folder = RunFolder(path)
     folder.require(folder.config)
-    return SearchCLI(["--config", str(folder.config)], command=command)
+    return search_cli(["--config", str(folder.config)], command=command)
 
 
 def load_run(path: str | Path, command: str = "rank", *, trained: bool = True) -> Run:
@@ -69,6 +70,7 @@ def load_run(path: str | Path, command: str = "rank", *, trained: bool = True) -
     folder.require(folder.config, *([folder.checkpoint] if trained else []))
     cli = read_run(path, command)
     search = cli.search()
+    cost_tables(search, cli.options, folder)
     if trained:
         with explained(f"loading {folder.checkpoint}", command):
             search.configure_model()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oneshot_core.cli.parser import Parser
+
 from .folder import RunError, RunFolder
 from .words import explained, require_jsonargparse
 
@@ -45,7 +47,7 @@ class SearchCommand:
             RunError: something cannot work as configured.
         """
         require_jsonargparse()
-        from .configuration import SearchCLI, show_strategy
+        from .configuration import search_cli, show_strategy
 
         resumed, arguments = _without_resume(args.arguments)
         if any(argument.startswith("--search.help") for argument in arguments):
@@ -54,13 +56,13 @@ class SearchCommand:
         if resumed is not None:
             resumed.require(resumed.config)
             arguments = ["--config", str(resumed.config), *arguments]
-        cli = SearchCLI(arguments, description=DESCRIPTION)
+        cli = search_cli(arguments, description=DESCRIPTION)
         return _run(cli, resumed)
 
 
 def _without_resume(arguments: Sequence[str]) -> tuple[RunFolder | None, list[str]]:
     """Take ``--resume RUN`` out: it is no part of a configuration."""
-    parser = argparse.ArgumentParser("oneshot search", add_help=False, allow_abbrev=False)
+    parser = Parser("oneshot search", add_help=False, allow_abbrev=False)
     parser.add_argument("--resume", type=Path, metavar="RUN")
     known, rest = parser.parse_known_args(arguments)
     return None if known.resume is None else RunFolder(known.resume), rest
@@ -70,16 +72,20 @@ def _run(cli: SearchCLI, resumed: RunFolder | None) -> int:
     from pytorch_lightning.utilities import rank_zero_only
 
     from .ranking import check
+    from .tables import cost_tables, keep
 
     folder = resumed or _new_folder(cli)
     search = cli.search()
     if cli.ranking.metric is not None:
         check(search, cli.ranking)
-    trainer = cli.trainer_for(folder)
     first = getattr(rank_zero_only, "rank", 0) == 0  # set by Lightning
+    # The first process has written its tables before it starts others.
+    tables = cost_tables(search, cli.options, resumed if first else folder)
+    trainer = cli.trainer_for(folder)
     if first:
         folder.path.mkdir(parents=True, exist_ok=True)
         cli.save(folder.config)
+        keep(tables, folder)
     if not _fit(cli, search, trainer, folder, resume=resumed is not None):
         print(f"stopped; go on with\n  oneshot search --resume {folder}")
         return 130
@@ -96,6 +102,11 @@ def _new_folder(cli: SearchCLI) -> RunFolder:
         folders = (RunFolder(Path("runs", name)) for name in numbered)
         return next(folder for folder in folders if not folder.record.exists())
     folder = RunFolder(cli.config.out)
+    if folder.path.exists() and not folder.path.is_dir():
+        raise RunError(
+            f"--out {folder} is a file.\n  expected: a folder, or one that is to be made\n"
+            "  fix: another --out"
+        )
     if folder.record.exists():
         raise RunError(
             f"{str(folder)!r} holds a run already.\n"

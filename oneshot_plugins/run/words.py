@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from textwrap import shorten
 
 import oneshot_core
 import oneshot_plugins
@@ -14,6 +15,8 @@ from oneshot_core.errors import OneShotError
 
 from .folder import RunError
 
+LONGEST = 400
+"""Characters of an error of others that are shown."""
 LIBRARIES = (
     *(sysconfig.get_paths()[name] for name in ("stdlib", "purelib", "platlib")),
     *(path for package in (oneshot_core, oneshot_plugins) for path in package.__path__),
@@ -37,14 +40,46 @@ def explained(what: str, command: str) -> Iterator[None]:
     except OneShotError:
         raise
     except Exception as error:
-        text = " ".join(str(error).split())
-        place = _place(error)
+        if (ours := _ours(error)) is not None:
+            raise ours from error
+        raised = _unpacked(error)
+        text = shorten(str(raised), LONGEST, placeholder=" ...").rstrip(".")
+        place = _place(raised)
         raise RunError(
-            f"{what} failed: {type(error).__name__}: {text}{place and f' ({place})'}.\n"
+            f"{what} failed: {type(raised).__name__}: {text}{place and f' ({place})'}.\n"
             "  expected: a model, data and settings that work together\n"
             f"  fix: correct {'that place' if place else 'the configuration'}; "
             f"`oneshot --debug {command} ...` shows how it was reached"
         ) from error
+
+
+def require_batches(n: int) -> None:
+    """Check a number of batches for BatchNorm.
+
+    Raises:
+        RunError: it is negative.
+    """
+    if n < 0:
+        raise RunError(
+            f"{n} calibration batches.\n"
+            "  expected: a number of training batches, or 0 for the statistics of the supernet\n"
+            "  fix: --calibration-batches 16; rank.calibration_batches in a configuration"
+        )
+
+
+def _unpacked(error: BaseException) -> BaseException:
+    """Return what the user's code raised, where jsonargparse lists all that it tried."""
+    while str(error).startswith("Does not validate against any of") and error.__cause__ is not None:
+        error = error.__cause__
+    return error
+
+
+def _ours(error: BaseException) -> OneShotError | None:
+    """Return the error of ours that something else, such as jsonargparse, has packed."""
+    cause = error.__cause__
+    while cause is not None and not isinstance(cause, OneShotError):
+        cause = cause.__cause__
+    return cause
 
 
 def require_jsonargparse() -> None:

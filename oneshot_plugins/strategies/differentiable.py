@@ -23,27 +23,33 @@ from oneshot_core.lightning.architecture_step import users_loss
 from oneshot_core.lightning.isolation import isolated_rng
 from oneshot_core.lightning.trees import tree_of
 
-from .penalties import Penalty, check_penalties
+from ..costs.named import prepare_costs
+from .penalties import CostPenalty, Penalty, check_penalties
 from .recompute import recompute as recompute_choices
 from .schedules import Schedule
 from .unrolled import Unrolled, require_known_rule, unrolled_gradient
 
 
-class DifferentiableOptions(TypedDict, total=False):
-    """Options of every differentiable strategy; see :class:`Differentiable`."""
+class OtherOptions(TypedDict, total=False):
+    """Options of a differentiable strategy whose Adam has defaults of its own."""
 
     arch_dataloader: Iterable[Any] | None
-    arc_learning_rate: float
-    betas: tuple[float, float]
-    weight_decay: float
     arc_scheduler: Callable[[Optimizer], LRScheduler] | None
     warmup_epochs: int
     order: Literal[1, 2]
     hessian: Literal["exact", "difference"]
-    penalties: Sequence[Penalty]
+    penalties: Sequence[CostPenalty | Penalty]
     recompute: bool
     seed: int | None
     registry: Registry | None
+
+
+class DifferentiableOptions(OtherOptions, total=False):
+    """Options of every differentiable strategy; see :class:`Differentiable`."""
+
+    arc_learning_rate: float
+    betas: tuple[float, float]
+    weight_decay: float
 
 
 class Differentiable(BaseOneShotLightningModule):
@@ -70,7 +76,8 @@ class Differentiable(BaseOneShotLightningModule):
             clipping and accumulation.
         hessian: how order 2 multiplies with second derivatives: ``"exact"`` by differentiating
             twice, ``"difference"`` by two more gradients.
-        penalties: functions of the decisions whose values are added to the architecture's loss.
+        penalties: what is added to the architecture's loss: each a :class:`.CostPenalty`, such as
+            of the cost ``"macs"``, or any function of the decisions.
         recompute: whether choices that run several candidates keep their input only and run again
             in the backward pass: less memory for more time, and the same numbers. Not with
             ``order=2``.
@@ -94,7 +101,7 @@ class Differentiable(BaseOneShotLightningModule):
         warmup_epochs: int = 0,
         order: Literal[1, 2] = 1,
         hessian: Literal["exact", "difference"] = "exact",
-        penalties: Sequence[Penalty] = (),
+        penalties: Sequence[CostPenalty | Penalty] = (),
         recompute: bool = False,
         seed: int | None = None,
         registry: Registry | None = None,
@@ -129,7 +136,7 @@ class Differentiable(BaseOneShotLightningModule):
         self.warmup_epochs = warmup_epochs
         self.order = order
         self.hessian = hessian
-        self.penalties = list(penalties)
+        self.penalties: list[Penalty] = list(penalties)
         self._training_batch: tuple[Any, int] | None = None
 
     needs_arch_dataloader = True
@@ -255,6 +262,14 @@ class Differentiable(BaseOneShotLightningModule):
 
     # --- before training ----------------------------------------------------------------------
 
+    def prepare_costs(self) -> None:
+        """Build the tables of costs that options name; ``oneshot search`` asks early for it.
+
+        Raises:
+            OneShotError: one cannot be measured for this model.
+        """
+        prepare_costs(self.penalties, self)
+
     def check_fit(self) -> None:
         super().check_fit()
         learns = any(d.spec.size > 1 and list(d.parameters()) for d in self.decisions)
@@ -262,6 +277,7 @@ class Differentiable(BaseOneShotLightningModule):
             return
         if type(self).architecture_loss is Differentiable.architecture_loss:
             self.require_loss_of_training_step()
+        self.prepare_costs()
         check_penalties(self.penalties, self.space)
         for name, schedule in self.schedules().items():
             schedule.check(self.trainer, name, after=self.warmup_epochs)
@@ -307,4 +323,4 @@ class Differentiable(BaseOneShotLightningModule):
             )
 
 
-__all__ = ["Differentiable", "DifferentiableOptions"]
+__all__ = ["Differentiable", "DifferentiableOptions", "OtherOptions"]

@@ -14,7 +14,7 @@ from oneshot_core import Active, Decision, DecisionTable, MutationHook, Paramete
 from oneshot_core.errors import StrategyError
 
 from .darts import SoftmaxDecision
-from .differentiable import Differentiable, DifferentiableOptions
+from .differentiable import Differentiable, OtherOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -107,6 +107,9 @@ class DrNas(Differentiable):
         mutation_hooks: see there.
         anchor: scale of the penalty on the distance from the uniform distribution.
         distance: ``"kl"`` or ``"l2"``; see :class:`DistanceToUniform`.
+        arc_learning_rate: of the architecture parameters' Adam.
+        betas: of that Adam.
+        weight_decay: of that Adam.
         **options: see :class:`.Differentiable`.
 
     Raises:
@@ -125,15 +128,24 @@ class DrNas(Differentiable):
         *,
         anchor: float = 1e-3,
         distance: Literal["kl", "l2"] = "kl",
-        **options: Unpack[DifferentiableOptions],
+        arc_learning_rate: float = 6e-4,
+        betas: tuple[float, float] = (0.5, 0.999),
+        weight_decay: float = 0.0,
+        **options: Unpack[OtherOptions],
     ) -> None:
         if anchor < 0 or distance not in ("kl", "l2"):
             raise StrategyError(
                 f"anchor={anchor}, distance={distance!r}.\n"
                 "  expected: 0 or more, and 'kl' or 'l2'\n  fix: correct them"
             )
-        defaults: DifferentiableOptions = {"arc_learning_rate": 6e-4, "weight_decay": 0.0}
-        super().__init__(model, mutation_hooks, **(defaults | options))
+        super().__init__(
+            model,
+            mutation_hooks,
+            arc_learning_rate=arc_learning_rate,
+            betas=betas,
+            weight_decay=weight_decay,
+            **options,
+        )
         if anchor:
             self.penalties.append(DistanceToUniform(anchor, distance))
 

@@ -12,9 +12,11 @@ from oneshot_core import MutationHook
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import Candidate
 
-from .differentiable import DifferentiableOptions
+from ..costs.named import NamedCost, prepare_costs
+from ..costs.table import CostTable
+from .differentiable import OtherOptions
 from .gumbel import GumbelDarts
-from .penalties import AdditiveCost, Penalty, check_penalties
+from .penalties import AdditiveCost, Penalty, check_penalties, cost_function
 from .schedules import Schedule
 
 if TYPE_CHECKING:
@@ -30,12 +32,16 @@ class Fbnet(GumbelDarts):
     Args:
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
-        cost: label -> candidate -> cost, such as a measured latency; or a function of the
-            decisions. The cost of every draw must be greater than 1 in the unit that is used,
-            or its logarithm is not positive.
+        cost: label -> candidate -> cost, such as a measured latency; the name of an installed
+            cost, the file of a table, a :class:`.NamedCost` or :class:`.CostTable`, of which the
+            current draw counts; or a function of the decisions. The cost of every draw must be
+            greater than 1 in the unit that is used, or its logarithm is not positive.
         alpha: factor.
         beta: exponent.
         temperature: see :class:`.GumbelDarts`.
+        arc_learning_rate: of the architecture parameters' Adam.
+        betas: of that Adam.
+        weight_decay: of that Adam.
         **options: see :class:`.Differentiable`.
 
     Raises:
@@ -52,20 +58,30 @@ class Fbnet(GumbelDarts):
         model: LightningModule,
         mutation_hooks: Sequence[MutationHook] | None = None,
         *,
-        cost: Mapping[str, Mapping[Candidate, float]] | Penalty,
+        cost: NamedCost | Mapping[str, Mapping[Candidate, float]] | Penalty | str,
         alpha: float = 0.2,
         beta: float = 0.6,
         temperature: Schedule | float = Schedule(5.0, 0.1, "exponential"),  # noqa: B008
-        **options: Unpack[DifferentiableOptions],
+        arc_learning_rate: float = 0.01,
+        betas: tuple[float, float] = (0.5, 0.999),
+        weight_decay: float = 5e-4,
+        **options: Unpack[OtherOptions],
     ) -> None:
-        defaults: DifferentiableOptions = {"arc_learning_rate": 0.01, "weight_decay": 5e-4}
-        super().__init__(model, mutation_hooks, temperature=temperature, **(defaults | options))
+        super().__init__(
+            model,
+            mutation_hooks,
+            temperature=temperature,
+            arc_learning_rate=arc_learning_rate,
+            betas=betas,
+            weight_decay=weight_decay,
+            **options,
+        )
         if alpha <= 0 or beta < 0:
             raise StrategyError(
                 f"alpha={alpha}, beta={beta}.\n"
                 "  expected: alpha greater than 0, beta 0 or more\n  fix: correct them"
             )
-        self.cost: Penalty = AdditiveCost(cost, of="sample") if isinstance(cost, Mapping) else cost
+        self.cost = _of_the_draw(cost)
         self.cost_factor = alpha
         self.cost_exponent = beta
 
@@ -79,6 +95,18 @@ class Fbnet(GumbelDarts):
             )
         return loss * self.cost_factor * cost.log() ** self.cost_exponent
 
+    def prepare_costs(self) -> None:
+        super().prepare_costs()
+        prepare_costs([self.cost], self)
+
     def check_fit(self) -> None:
         super().check_fit()
         check_penalties([self.cost], self.space)
+
+
+def _of_the_draw(cost: Mapping[str, Mapping[Candidate, float]] | Penalty | str) -> Penalty:
+    """Return a function of the decisions: the cost of what they have drawn, where it is known."""
+    if isinstance(cost, Mapping):
+        return AdditiveCost(cost, of="sample")
+    function = cost_function(cost)
+    return function.sampled if isinstance(function, (CostTable, NamedCost)) else function

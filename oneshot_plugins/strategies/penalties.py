@@ -2,21 +2,24 @@
 
 A penalty is any function of the search's decisions that returns a scalar with a gradient to the
 architecture parameters: ask ``decision.probabilities()``, never ``export_probs()``, whose
-numbers have none.
+numbers have none. Where it has attributes that are :class:`.NamedCost`, their tables are built
+before training.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-from oneshot_core import Decision, DecisionTable, ModelSpace
+from oneshot_core import Decision, DecisionTable, ModelSpace, registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import Candidate
+
+from ..costs.named import NamedCost
 
 Penalty: TypeAlias = Callable[[DecisionTable], Tensor]
 Form: TypeAlias = Callable[[Tensor, float], Tensor]
@@ -118,7 +121,9 @@ class CostPenalty:
     """A cost that is compared with a target.
 
     Args:
-        cost: of decisions, differentiable.
+        cost: what is kept near the target: the name of an installed cost such as ``"macs"``, the
+            file of a table (``"macs.json"``), a :class:`.NamedCost` where that needs inputs or a
+            device, or a differentiable function of the decisions.
         target: what the cost should be, in its unit.
         scale: factor of the term.
         form: ``"linear"``, ``"hinge"`` or ``"log_ratio"``; see the functions of these names.
@@ -127,12 +132,14 @@ class CostPenalty:
         StrategyError: an argument is out of range.
     """
 
-    cost: Penalty
+    cost: NamedCost | Penalty | str
     target: float
     scale: float = 1.0
     form: Literal["linear", "hinge", "log_ratio"] = "linear"
+    function: Penalty = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "function", cost_function(self.cost))
         if self.form not in FORMS or self.target <= 0:
             raise StrategyError(
                 f"CostPenalty got target={self.target}, form={self.form!r}.\n"
@@ -142,7 +149,7 @@ class CostPenalty:
 
     def __call__(self, decisions: DecisionTable) -> Tensor:
         """Return the term, a scalar."""
-        return self.scale * FORMS[self.form](self.cost(decisions), self.target)
+        return self.scale * FORMS[self.form](self.function(decisions), self.target)
 
     def check(self, space: ModelSpace) -> None:
         """Check the cost, if it can be checked.
@@ -150,7 +157,25 @@ class CostPenalty:
         Raises:
             StrategyError: it does not fit the model space.
         """
-        check_penalties([self.cost], space)
+        check_penalties([self.function], space)
+
+
+def cost_function(cost: Penalty | str) -> Penalty:
+    """Return ``cost``, or the :class:`.NamedCost` that it is the name of.
+
+    Raises:
+        StrategyError: it is the name of no cost, and no file of a table.
+    """
+    if not isinstance(cost, str):
+        return cost
+    if not cost.endswith(".json") and f"cost:{cost}" not in registry:
+        raise StrategyError(
+            f"the cost is {cost!r}.\n"
+            f"  expected: one of {', '.join(registry.names('cost'))}; the file of a table, such as "
+            "macs.json; or a function of the decisions that can be imported\n"
+            "  fix: correct the name; see `oneshot plugins list --kind cost`"
+        )
+    return NamedCost(cost)
 
 
 def check_penalties(penalties: Iterable[Penalty], space: ModelSpace) -> None:
@@ -170,6 +195,7 @@ __all__ = [
     "CostPenalty",
     "Penalty",
     "check_penalties",
+    "cost_function",
     "hinge",
     "linear",
     "log_ratio",

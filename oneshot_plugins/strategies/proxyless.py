@@ -13,7 +13,7 @@ from oneshot_core import Active, Decision, MutationHook, ParameterSpec
 from oneshot_core.space import Candidate, Choice
 
 from .darts import SoftmaxDecision
-from .differentiable import Differentiable, DifferentiableOptions
+from .differentiable import Differentiable, OtherOptions
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -145,8 +145,11 @@ class Proxyless(Differentiable):
     Args:
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
-        **options: see :class:`.Differentiable`. The defaults are the authors': Adam without
-            first moment and weight decay, which would move scores that were not compared.
+        arc_learning_rate: of the architecture parameters' Adam.
+        betas: of that Adam.
+        weight_decay: of that Adam. These defaults are the authors': no first moment and no
+            weight decay, which would move scores that were not compared.
+        **options: see :class:`.Differentiable`.
 
     Raises:
         StrategyError: there is no ``arch_dataloader``, or an option is out of range.
@@ -160,14 +163,20 @@ class Proxyless(Differentiable):
         self,
         model: LightningModule,
         mutation_hooks: Sequence[MutationHook] | None = None,
-        **options: Unpack[DifferentiableOptions],
+        *,
+        arc_learning_rate: float = 1e-3,
+        betas: tuple[float, float] = (0.0, 0.999),
+        weight_decay: float = 0.0,
+        **options: Unpack[OtherOptions],
     ) -> None:
-        defaults: DifferentiableOptions = {
-            "arc_learning_rate": 1e-3,
-            "betas": (0.0, 0.999),
-            "weight_decay": 0.0,
-        }
-        super().__init__(model, mutation_hooks, **(defaults | options))
+        super().__init__(
+            model,
+            mutation_hooks,
+            arc_learning_rate=arc_learning_rate,
+            betas=betas,
+            weight_decay=weight_decay,
+            **options,
+        )
 
     def make_decision(self, spec: ParameterSpec) -> Decision:
         return ProxylessDecision(spec, seed=self.seed)

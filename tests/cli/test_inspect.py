@@ -146,6 +146,8 @@ def test_without_input_nothing_is_run(models, capsys) -> None:
         pytest.param(["inspected_models:Net", "--input", "2:in64"], "--input 2:in64", id="dtype"),
         pytest.param(["inspected_models:Net", "--set", "width"], "--set width", id="setting"),
         pytest.param(["inspected_models:Net", "--set", "depth=2"], "cannot be built", id="option"),
+        pytest.param(["inspected_models:Net", "--set", "kind=no"], "KeyError: 'no'", id="raises"),
+        pytest.param(["inspected_models:Net", "--nosuch"], "expected: oneshot inspect", id="flag"),
         pytest.param(["inspected_models:Group.built", "--set", "a=1"], "no --set", id="instance"),
         pytest.param(
             ["inspected_models:Text", "--input", "1", "--input", "1", "--strategy", "drats"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -67,7 +68,10 @@ def test_latency_of_ones_own_module_is_measured_on_the_device_that_is_named(
         ([*SPACE[1:3], "--input", "1x41x2", "--out", "t.json"], "cannot be run"),
         ([*SPACE[1:3], "--input", "1xx2", "--out", "t.json"], "is no shape"),
         ([*SPACE[1:], "--out", "nowhere/t.json"], "no folder"),
-        (["show", "nothing.json"], "nothing.json"),
+        (["build", "tests_of_costs:raises", "--input", "1", "--out", "t.json"], "no data here"),
+        ([*SPACE[1:], "--device", "abacus", "--out", "t.json"], "on the device 'abacus'"),
+        ([*SPACE[1:], "--verify", "few", "--out", "t.json"], "invalid int value: 'few'"),
+        (["show", "nothing.json"], "'nothing.json' cannot be read as a table"),
     ],
 )
 def test_what_cannot_work_is_said_and_nothing_is_written(
@@ -77,9 +81,16 @@ def test_what_cannot_work_is_said_and_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    def raises() -> None:
+        raise RuntimeError("no data here")
+
+    monkeypatch.setitem(sys.modules, "tests_of_costs", SimpleNamespace(raises=raises))
     monkeypatch.chdir(tmp_path)
     assert main(["cost", *arguments]) == 2
-    assert said in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert said in error
+    assert "\n  expected: " in error
+    assert "\n  fix: " in error
     assert list(tmp_path.iterdir()) == []
 
 

@@ -49,6 +49,8 @@ class Net(pl.LightningModule):
         return loss
 
     def validation_step(self, batch, batch_idx):
+        if "STOP_IN_VALIDATION" in os.environ:
+            raise KeyboardInterrupt
         self.log("val_acc", (self(batch[0]).argmax(1) == batch[1]).float().mean())
 
     def configure_optimizers(self):
@@ -57,6 +59,22 @@ class Net(pl.LightningModule):
 
 class WithoutOptimizer(Net):
     configure_optimizers = pl.LightningModule.configure_optimizers
+
+
+class Raises(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        raise RuntimeError("no data at /here")
+
+
+def number():
+    return 5
+
+
+class WithoutExample(Net):
+    def __init__(self):
+        super().__init__()
+        self.example_input_array = None
 
 
 class Data(pl.LightningDataModule):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -142,7 +143,21 @@ def test_nothing_in_a_checkpoint_is_run(folder: Path, capsys: pytest.CaptureFixt
         (None, ["freeze", "--architecture", "run/run.json"], "cannot be read as an architecture"),
         (None, ["export", "--out", "net.h5"], "--out net.onnx, or --out net.pt2"),
         (None, ["export", "--input", "2x7"], "exporting to .pt2 failed"),
-        (None, ["export", "--state", "run/search.ckpt"], "loading run/search.ckpt failed"),
+        (None, ["export", "--state", "run/search.ckpt"], "state dict of the network"),
+        (None, ["export", "--state", "run/run.json"], "'run/run.json' cannot be loaded"),
+        (None, ["export", "--state", "nothere.pt"], "'nothere.pt': No such file"),
+        (None, ["export", "--out", "nowhere/x.pt2"], "mkdir -p nowhere"),
+        (None, ["freeze", "--out", "nowhere/x.pt"], "mkdir -p nowhere"),
+        (None, ["freeze", "--out", "run"], "Is a directory"),
+        (None, ["freeze", "--calibration-batches", "-1"], "-1 calibration batches"),
+        (None, ["freeze", "--calibration-batches", "few"], "expected: oneshot freeze [-h]"),
+        (None, ["freeze", "--architecture", "nothere.json"], "'nothere.json': No such file"),
+        (None, ["rank", "--calibration-batches", "-1"], "-1 calibration batches"),
+        (
+            None,
+            ["rank", "--metrik", "val_acc"],
+            "fix: correct the arguments; `oneshot rank --help`",
+        ),
     ],
 )
 def test_what_a_command_cannot_do_ends_in_a_fix(
@@ -160,6 +175,51 @@ def test_what_a_command_cannot_do_ends_in_a_fix(
     assert "\n  fix: " in error
 
 
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("config.yaml", b"\xff\xfe\x00", "reading the configuration failed"),
+        ("config.yaml", b"model: {class_path: [", "Problems parsing config"),
+        ("config.yaml", b"model: {class_path: cli_users.Nett}", "fix: correct the name"),
+        (
+            "config.yaml",
+            b"search: {strategy: gda}",
+            "did you mean",
+        ),
+        ("search.ckpt", b"half", "'run/search.ckpt' cannot be loaded"),
+        ("search.ckpt", None, "fix: put a copy of it in its place"),
+        ("architecture.json", b'{"schema": "oneshot.arch', "cannot be read as an architecture"),
+    ],
+)
+def test_a_half_written_or_damaged_folder_is_told_with_the_file(
+    file: str,
+    content: bytes | None,
+    says: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = folder / file
+    path.write_bytes(path.read_bytes()[:500] if content is None else content)
+    commands = ["freeze", "export"] if file.startswith("arch") else ["rank", "freeze", "export"]
+    for command in commands:
+        assert main([command, str(folder)]) == 2
+        error = capsys.readouterr().err
+        assert says in error
+        assert "\n  expected: " in error
+        assert "\n  fix: " in error
+
+
+def test_a_checkpoint_of_another_model_is_told_in_few_words(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = folder / "config.yaml"
+    config.write_text(config.read_text().replace("hidden: 8", "hidden: 9"))
+    assert main(["rank", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert "size mismatch for first" in error
+    assert len(error) < 1000
+
+
 def test_where_the_model_cannot_be_imported_the_fix_is_how_to(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,6 +228,28 @@ def test_where_the_model_cannot_be_imported_the_fix_is_how_to(
     for command in ("rank", "freeze", "export", "inspect"):
         assert main([command, str(folder)]) == 2
         assert f"python -m oneshot_core {command} ..." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["rank", "freeze", "export", "inspect"])
+def test_without_jsonargparse_the_fix_is_to_install_it(
+    command: str, folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("oneshot_plugins.run.words.find_spec", lambda name: None)
+    assert main([command, str(folder)]) == 2
+    assert "fix: pip install 'oneshot-core[cli]'" in capsys.readouterr().err
+
+
+def test_an_interrupted_ranking_is_exit_code_130_and_leaves_the_last_one(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handler = signal.getsignal(signal.SIGINT)
+    before = (folder / "ranking.json").read_text()
+    monkeypatch.setenv("STOP_IN_VALIDATION", "1")
+    try:
+        assert main(["rank", str(folder), "--metric", "val_acc"]) == 130
+    finally:
+        signal.signal(signal.SIGINT, handler)  # Lightning ignores it from then on
+    assert (folder / "ranking.json").read_text() == before
 
 
 def test_without_onnx_the_fix_is_to_install_it_or_another_format(

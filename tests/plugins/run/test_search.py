@@ -242,7 +242,18 @@ class TestStrategyOfAnother:
         (["--model", "no_such:Net"], "No module named 'no_such'"),
         (["--model", "cli_users:Nett"], "no attribute 'Nett'"),
         (["--model.hidden", "wide"], "Expected a <class 'int'>. Got value: wide"),
-        (["--model.hidden", "-1"], "making the model or the data failed"),
+        (["--model.hidden", "-1"], "making the model or the data failed: RuntimeError: Trying"),
+        (["--model", "cli_users:Raises"], "RuntimeError: no data at /here ("),
+        (["--model", "cli_users:number"], "Import path does not correspond"),
+        (["--model", "cli_broken:Net"], "fix: correct that file"),
+        (["--out", "file.txt"], "--out file.txt is a file"),
+        (["--search.strategy"], "expected one argument"),
+        (["--resume"], "argument --resume: expected one argument"),
+        (["--config"], "expected one argument"),
+        (["--config", "file.txt"], "Unexpected config: hello"),
+        (["--config", "."], "is not a file"),
+        (["--nosuch", "1"], "--nosuch"),
+        (["--trainer.max_epochs", "many"], "trainer.max_epochs"),
         (["--trainer.accelerator", "tpu"], "making the Trainer failed"),
         (["--trainer.strategy", "no_such"], "making the Trainer failed"),
         (["--rank.metric", "val_acc", "--rank.budget", "3"], "leave the budget out"),
@@ -254,11 +265,18 @@ class TestStrategyOfAnother:
     ],
 )
 def test_what_cannot_work_is_said_before_anything_is_trained_or_written(
-    options: list[str], says: str, search: Oneshot, capsys: pytest.CaptureFixture[str]
+    options: list[str],
+    says: str,
+    search: Oneshot,
+    users: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    Path("file.txt").write_text("hello")
+    (users / "cli_broken.py").write_text("def (")
     assert search(*options) == 2
     error = capsys.readouterr().err
     assert says in error
+    assert "\n  expected: " in error
     assert "\n  fix: " in error
     assert "Traceback" not in error
     assert not Path("runs").exists()
