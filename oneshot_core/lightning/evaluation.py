@@ -34,6 +34,7 @@ from ..files import write_text
 from ..model_space import ModelSpace
 from ..space.spec import Choice
 from .agreement import kendall_tau
+from .architecture_step import users_loss
 from .baselines import (
     Baseline,
     Baselines,
@@ -719,7 +720,7 @@ class _RankingLoop(_EvaluationLoop):
             norm.train()
         for index, batch in enumerate(self.calibration):
             with isolated_metrics(self.search.model), discarded_logs(self.search.model, batch):
-                self.search.architecture_loss(batch, index)
+                users_loss(self.search.model, batch, index)
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         for module, mode in modes.items():

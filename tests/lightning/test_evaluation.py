@@ -125,6 +125,20 @@ def test_every_architecture_scores_as_its_frozen_network(
         assert entry.metrics["val_loss"] == pytest.approx(loss, rel=1e-4)
 
 
+def test_calibration_asks_for_the_users_loss_and_not_for_the_strategys(
+    trained: Any, train: Any, val: Any, make_loader: Any
+) -> None:
+    """What a strategy adds, such as costs, says nothing about BatchNorm, and may be refused."""
+
+    def penalty(decisions: Any) -> Tensor:
+        assert not any(decision.is_pinned for decision in decisions)
+        return torch.zeros(())
+
+    search = trained(strategy="darts", arch_dataloader=make_loader(8, seed=3), penalties=[penalty])
+    accuracy, _ = by_hand(search, search.export(), train, val)
+    assert search.evaluate(search.export(), val)["val_acc"] == pytest.approx(accuracy)
+
+
 def test_calibration_takes_as_many_batches_as_it_says(trained: Any, train: Any, val: Any) -> None:
     search = trained()
     architecture = {"first": "normed", "depth": 2}
