@@ -77,8 +77,8 @@ def test_nothing_has_more_parameters_than_the_largest_nor_more_macs_than_the_lim
     whole: Comparison,
 ) -> None:
     for run in runs_of(whole.task.name):
-        assert run.largest.architecture == whole.largest()
-        assert (run.fitting and run.fitting.architecture) == whole.fitting()
+        assert run.largest.architecture == whole.largest
+        assert (run.fitting and run.fitting.architecture) == whole.fitting
         for network in [run.found, *run.random, *filter(None, [run.fitting])]:
             assert network.parameters <= run.largest.parameters
             assert network.macs <= (whole.task.macs_limit or math.inf)

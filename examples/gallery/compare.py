@@ -14,6 +14,7 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -135,7 +136,8 @@ class Comparison:
         self.data = task.data()
         if quick:
             self.data = Data(*((x[:FEW], y[:FEW]) for x, y in self.data))
-        self.space = oneshot.ModelSpace(task.model())
+        self.model = task.model()  # never trained: networks are frozen out of it
+        self.space = oneshot.ModelSpace(self.model)
 
     def run(self, seed: int) -> Run:
         """Search, retrain what was found, search at random, and train the largest network."""
@@ -145,7 +147,6 @@ class Comparison:
         one = TRAINING * len(self.data.train[0]) * self.epochs + len(self.data.validation[0])
         cost = found.passes / one
         # What was found is trained once more, which counts, and a part counts as a whole.
-        fitting = self.fitting()
         drawn = self.draw(2 if self.quick else math.ceil(cost) + 1, seed)
         return Run(
             seed,
@@ -153,8 +154,8 @@ class Comparison:
             round(seconds, 1),
             self.train(found.architecture, seed),
             [self.train(architecture, seed) for architecture in drawn],
-            self.train(self.largest(), seed),
-            None if fitting is None else self.train(fitting, seed),
+            self.train(self.largest, seed),
+            None if self.fitting is None else self.train(self.fitting, seed),
         )
 
     def draw(self, n: int, seed: int) -> list[oneshot.Architecture]:
@@ -166,21 +167,26 @@ class Comparison:
                 drawn[architecture] = None
         return list(drawn)
 
+    @cached_property
     def largest(self) -> oneshot.Architecture:
-        """Return the architecture with the most parameters; of equals the one with most MACs."""
+        """The architecture with the most parameters; of equals the one with most MACs."""
         best = self.space.default()
+        size = self._size(best)
         while True:  # change one choice at a time, as long as that helps
-            better = max([best, *self._neighbours(best)], key=self._size)
-            if self._size(better) <= self._size(best):
+            sizes = [(self._size(chosen), chosen) for chosen in self._neighbours(best)]
+            larger = max(sizes, key=lambda each: each[0])
+            if larger[0] <= size:
                 return oneshot.Architecture(best, self.space)
-            best = better
+            size, best = larger
 
+    @cached_property
     def fitting(self) -> oneshot.Architecture | None:
-        """Return the largest architecture that keeps the limit, if there is one; asks all."""
+        """The largest architecture that keeps the limit, if there is one; sizes all."""
         if self.task.macs_limit is None:
             return None
-        kept = [chosen for chosen in self.space.architectures() if self._keeps_limit(chosen)]
-        return oneshot.Architecture(max(kept, key=self._size), self.space)
+        sizes = [(self._size(chosen), chosen) for chosen in self.space.architectures()]
+        kept = [(size, chosen) for size, chosen in sizes if size[1] <= self.task.macs_limit]
+        return oneshot.Architecture(max(kept, key=lambda each: each[0])[1], self.space)
 
     def _neighbours(self, chosen: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for label, spec in self.space.specs.items():
@@ -209,7 +215,7 @@ class Comparison:
         )
 
     def _size(self, chosen: Mapping[str, Any]) -> tuple[float, float]:
-        net = oneshot.freeze(self.task.model(), chosen)
+        net = oneshot.freeze(self.model, chosen)
         return parameters(net), macs(net, self.data.train[0][:1])
 
     def _keeps_limit(self, architecture: Mapping[str, Any]) -> bool:

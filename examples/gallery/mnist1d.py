@@ -34,17 +34,17 @@ class Signals(pl.LightningModule):
 
     def __init__(self) -> None:
         super().__init__()
-        first, second = (oneshot.choice([4, 8, 16], label=f"width{i}") for i in (1, 2))
-        kernel, kernel2 = (oneshot.choice([3, 5, 7], label=f"kernel{i}") for i in (1, 2))
-        depth, depth2 = (oneshot.choice([0, 1, 2], label=f"depth{i}") for i in (1, 2))
+        width1, width2 = (oneshot.choice([4, 8, 16], label=f"width{i}") for i in (1, 2))
+        kernel1, kernel2 = (oneshot.choice([3, 5, 7], label=f"kernel{i}") for i in (1, 2))
+        depth1, depth2 = (oneshot.choice([0, 1, 2], label=f"depth{i}") for i in (1, 2))
         self.net = nn.Sequential(
-            block(1, first, 5, stride=2),
-            oneshot.Repeat(lambda index: block(first, first, kernel), depth),
+            block(1, width1, 5, stride=2),
+            oneshot.Repeat(lambda index: block(width1, width1, kernel1), depth1),
             nn.MaxPool1d(2),
-            block(first, second, kernel2),
-            oneshot.Repeat(lambda index: block(second, second, kernel2), depth2),
+            block(width1, width2, kernel2),
+            oneshot.Repeat(lambda index: block(width2, width2, kernel2), depth2),
             nn.Flatten(),
-            nn.Linear(10 * second, 10),
+            nn.Linear(10 * width2, 10),
         )
 
     def forward(self, x: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ import oneshot_core as oneshot
 from oneshot_plugins.report.chain import columns, rows
 from oneshot_plugins.report.figures import SETTINGS, architecture
 
-from .__main__ import RESULTS, TASKS
-from .compare import Network, Results, Task
+from .__main__ import TASKS
+from .compare import Network, Task
 from .page import PAGE, Report
 
 FOLDER = PAGE.parent / "pictures"
@@ -39,9 +39,10 @@ def main() -> None:
 def pictures() -> Iterator[tuple[str, Figure]]:
     """Yield the name of each file and its figure."""
     for name, task in TASKS.items():
-        results = Results(RESULTS / f"{name}.json")
-        yield f"gallery-{name}.png", comparison(task, Report(task, list(results.runs.values())))
-        yield f"gallery-{name}-found.png", found(task, results.runs[SEED].found)
+        report = Report.of(task)
+        first = next(run for run in report.runs if run.seed == SEED)
+        yield f"gallery-{name}.png", comparison(task, report)
+        yield f"gallery-{name}-found.png", found(task, first.found)
 
 
 def comparison(task: Task, report: Report) -> Figure:
