@@ -6,6 +6,7 @@ import json
 import math
 import re
 import shlex
+import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +17,7 @@ import oneshot_core as oneshot
 from examples.gallery import text
 from examples.gallery.__main__ import RESULTS, SEEDS, TASKS, main
 from examples.gallery.compare import Comparison, Network, Results, Run
-from examples.gallery.page import PAGE, Report, page
+from examples.gallery.page import PAGE, Report, page, standard_error
 from examples.gallery.pictures import pictures
 from oneshot_plugins.costs.counts import macs, parameters
 from oneshot_plugins.demo.training import one_thread, quiet
@@ -52,6 +53,11 @@ def test_the_page_is_what_the_results_render_to() -> None:
 
 def test_every_task_has_five_seeds_and_a_strategy_of_its_own() -> None:
     assert all([run.seed for run in runs_of(name)] == [*SEEDS] for name in TASKS)
+    versions = [Results(RESULTS / f"{name}.json").versions for name in TASKS]
+    page = " ".join(PAGE.read_text(encoding="utf-8").split())
+    assert all(
+        f"torch {v['torch'].split('+')[0]} and Python {v['python']}" in page for v in versions
+    )
     assert len({task.strategy for task in TASKS.values()}) == len(TASKS)
 
 
@@ -73,6 +79,7 @@ def test_random_search_gets_what_search_and_retraining_cost(whole: Comparison) -
         assert [each.architecture for each in run.random] == drawn
 
 
+@pytest.mark.slow
 def test_nothing_has_more_parameters_than_the_largest_nor_more_macs_than_the_limit(
     whole: Comparison,
 ) -> None:
@@ -88,6 +95,44 @@ def test_the_sizes_of_the_spaces_on_the_page_are_right(whole: Comparison) -> Non
     (row,) = re.findall(rf"^\| \[`{whole.task.name}\.py`\].+$", PAGE.read_text(), re.M)
     assert f"({whole.space.size:,} networks)" in row
     assert f"`{whole.task.strategy}`" in row
+
+
+def test_what_the_prose_says_is_what_the_results_say() -> None:
+    reports = {name: Report.of(task) for name, task in TASKS.items()}
+    against_random = {name: each.gain(each.searched) for name, each in reports.items()}
+    against_largest = {name: each.gain(lambda run: run.largest) for name, each in reports.items()}
+    # "two standard errors are nowhere exceeded", "on three seeds of five, on two, on three"
+    for gains in against_random.values():
+        assert abs(statistics.fmean(gains)) <= 2 * standard_error(gains)
+    ahead = {name: sum(gain > 0 for gain in gains) for name, gains in against_random.items()}
+    assert ahead == {"mnist1d": 3, "digits": 2, "text": 3}
+    # "a little less accurate than the largest network, and smaller"; on text "the worst choice"
+    for name in ("mnist1d", "digits"):
+        assert -0.01 < statistics.fmean(against_largest[name]) < 0
+        assert all(run.found.parameters < run.largest.parameters for run in reports[name].runs)
+    assert all(
+        max(run.found.test, reports["text"].searched(run).test) < run.largest.test
+        for run in reports["text"].runs
+    )
+    # "at least as large in MACs as three of the four"
+    for run in reports["mnist1d"].runs:
+        assert sum(run.found.macs >= each.macs for each in run.random) >= 3
+    # "the only choice that all seeds agree on"
+    chosen = [run.found.architecture for run in reports["digits"].runs]
+    agreed = {label for label in chosen[0] if len({each[label] for each in chosen}) == 1}
+    assert agreed == {"classifier"}
+    assert chosen[0]["classifier"] == "all"
+    # "Four answers of five begin with a convolution and attend in the last block"
+    ends = [
+        (each["mix0"], each[f"mix{each['depth'] - 1}"])
+        for each in (run.found.architecture for run in reports["text"].runs)
+    ]
+    assert ends.count(("convolution", "attention")) == 4
+    seconds = [each.seconds for name in TASKS for run in runs_of(name) for each in networks_of(run)]
+    searching = sum(run.seconds for name in TASKS for run in runs_of(name))
+    text = PAGE.read_text(encoding="utf-8")
+    assert f"{(searching + sum(seconds)) / 60:.0f} minutes" in " ".join(text.split())
+    assert f"{min(seconds):.0f} to {max(seconds):.0f} s" in " ".join(text.split())
 
 
 def test_random_search_takes_the_best_on_validation_whatever_the_test_says() -> None:

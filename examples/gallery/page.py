@@ -126,8 +126,7 @@ class Report:
             "the largest network": self.gain(lambda run: run.largest),
         }
         if self.task.macs_limit:
-            fits = "the largest network within the limit"
-            others[fits] = self.gain(lambda run: run.fitting or run.largest)
+            others["the largest network within the limit"] = self.gain(fitting)
         first = self.runs[0]
         return [
             f"On the test data, over {len(self.runs)} seeds, what `{self.task.strategy}` found is",
@@ -175,8 +174,9 @@ class Report:
         ]
 
     def _fitting(self) -> list[str]:
-        networks = [run.fitting for run in self.runs if run.fitting]
-        return [self._row("the largest within the limit", networks)] if networks else []
+        if not self.task.macs_limit:
+            return []
+        return [self._row("the largest within the limit", [*map(fitting, self.runs)])]
 
     def _row(
         self, name: str, networks: Sequence[Network], tests: Sequence[float] | None = None
@@ -199,6 +199,13 @@ class Report:
                 f"| {run.found.macs / 1000:,.0f} | {run.seconds:.0f} |"
             )
         return [head, "|---|---|---|---|---|---|---|", *rows]
+
+
+def fitting(run: Run) -> Network:
+    """Return the largest network within the limit, of a task that has one."""
+    if run.fitting is None:
+        raise ValueError(f"seed {run.seed} has no network within a limit")
+    return run.fitting
 
 
 def standard_error(values: Sequence[float]) -> float:

@@ -20,7 +20,7 @@ from oneshot_plugins.report.figures import SETTINGS, architecture
 
 from .__main__ import TASKS
 from .compare import Network, Task
-from .page import PAGE, Report
+from .page import PAGE, Report, fitting
 
 FOLDER = PAGE.parent / "pictures"
 FOUND, OTHER, CLOUD, INK = "#d1495b", "#30638e", "#b8c4ce", "#1b2330"
@@ -78,10 +78,11 @@ def _over_macs(axes: Axes, task: Task, report: Report) -> None:
         label="the best of a seed on validation",
     )  # fmt: skip
     largest = [run.largest for run in report.runs]
-    _points(axes, report, largest, s=46, marker="s", color=OTHER, label="the largest network")
+    square = {"s": 46, "edgecolors": "white", "linewidths": 0.6, "facecolors": OTHER}
+    _points(axes, report, largest, marker="s", label="the largest network", **square)
     if task.macs_limit:
-        fits = [run.fitting for run in report.runs if run.fitting]
-        _points(axes, report, fits, s=46, marker="D", color=OTHER, label="the largest in the limit")
+        fits = [fitting(run) for run in report.runs]
+        _points(axes, report, fits, marker="D", label="the largest within the limit", **square)
         axes.axvline(task.macs_limit / 1000, color=INK, linewidth=0.8, linestyle="--", zorder=0)
         axes.annotate(
             "limit ", (task.macs_limit / 1000, 0.02), xycoords=("data", "axes fraction"),
@@ -110,13 +111,11 @@ def _seed_by_seed(axes: Axes, report: Report) -> None:
         f"random search,\nbest of {len(report.runs[0].random)}": [
             report.searched(run) for run in report.runs
         ],
-        "largest\nin the limit": [run.fitting for run in report.runs if run.fitting],
         "largest": [run.largest for run in report.runs],
     }
     tests = {
         name: [report.scale * network.test for network in networks]
         for name, networks in groups.items()
-        if networks
     }
     for seed in zip(*tests.values(), strict=True):
         axes.plot([*tests], seed, color=CLOUD, linewidth=1, zorder=1)
@@ -128,6 +127,7 @@ def _seed_by_seed(axes: Axes, report: Report) -> None:
         axes.annotate(
             text, (place + 0.16, mean), (4, 0), textcoords="offset points", va="center",
             color=color, fontweight="bold",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1, "alpha": 0.85},
         )  # fmt: skip
     axes.margins(x=0.2)
     axes.set_title("Seed by seed; bars are means", loc="left", fontsize=11)
