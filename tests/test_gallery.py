@@ -106,7 +106,7 @@ def test_what_the_prose_says_is_what_the_results_say() -> None:
         assert abs(statistics.fmean(gains)) <= 2 * standard_error(gains)
     ahead = {name: sum(gain > 0 for gain in gains) for name, gains in against_random.items()}
     assert ahead == {"mnist1d": 3, "digits": 2, "text": 3}
-    # "a little less accurate than the largest network, and smaller"; on text "the worst choice"
+    # "a little less accurate than the largest network, and smaller"; "the worst of the three"
     for name in ("mnist1d", "digits"):
         assert -0.01 < statistics.fmean(against_largest[name]) < 0
         assert all(run.found.parameters < run.largest.parameters for run in reports[name].runs)
