@@ -8,14 +8,15 @@ table of it is built on torch's meta device, without data.
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .running import in_use
@@ -45,12 +46,35 @@ def parameters(network: nn.Module, *inputs: Tensor) -> float:
 def macs(network: nn.Module, *inputs: Tensor) -> float:
     """Count the multiply-accumulate operations of ``network(*inputs)``.
 
-    Those of convolutions, matrix products and attention; for the whole batch. A batch of one
-    gives the usual number. Runs the network once, in evaluation mode.
+    Those of convolutions, matrix products and attention (masked or not); for the whole batch. A
+    batch of one gives the usual number. Runs the network once, in evaluation mode.
     """
-    with in_use(network), FlopCounterMode(display=False) as counter:
+    counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION_ON_CPU)
+    with in_use(network), _without_fused_layers(), counter:
         network(*inputs)
     return float(counter.get_total_flops()) / 2  # torch counts the multiplication and the addition
+
+
+def _attention(
+    query: Sequence[int], key: Sequence[int], value: Sequence[int], *args: Any, **kwargs: Any
+) -> int:
+    flops: int = sdpa_flop_count(query, key, value)  # type: ignore[no-untyped-call]
+    return flops
+
+
+# torch counts the kernels of GPUs only.
+_ATTENTION_ON_CPU = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+
+
+@contextmanager
+def _without_fused_layers() -> Iterator[None]:
+    """Let layers of attention run in parts: of their one operation torch knows no count."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 @measured

@@ -140,13 +140,13 @@ def _options(
     return options
 
 
-def columns(found: Sequence[Row]) -> list[Column]:
-    """Lay rows out in columns."""
+def columns(found: Sequence[Row], width: float = WIDTH) -> list[Column]:
+    """Lay rows out in columns, with boxes as far as ``width``."""
     labels = shortened([row.label for row in found], NAME)
     names = [(label, _below(row)) for label, row in zip(labels, found, strict=True)]
     left = 16 + 7.1 * max((len(text) for pair in names for text in pair), default=0)
     lines = [
-        Line(row, 8 + i % ROWS * ROW, list(_boxes(row.options, left)), *pair)
+        Line(row, 8 + i % ROWS * ROW, list(_boxes(row.options, left, width)), *pair)
         for i, (row, pair) in enumerate(zip(found, names, strict=True))
     ]
     parts = [lines[i : i + ROWS] for i in range(0, len(lines), ROWS)]
@@ -174,10 +174,10 @@ def _column(lines: Sequence[Line], *, begins: bool, ends: bool) -> Column:
     )
 
 
-def _boxes(options: Sequence[Option], left: float) -> Iterator[Box]:
+def _boxes(options: Sequence[Option], left: float, most: float) -> Iterator[Box]:
     """Yield as many options as fit, those that are chosen in any case."""
     kept = list(options)
-    while len(kept) > 1 and _width(kept, len(options)) > WIDTH:
+    while len(kept) > 1 and _width(kept, len(options)) > most:
         spare = [i for i, option in enumerate(kept) if not option.chosen]
         if not spare:
             break

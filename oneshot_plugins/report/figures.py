@@ -68,7 +68,7 @@ def figures(page: Page) -> Iterator[tuple[str, Figure]]:
         for index, cell in enumerate(page.cells):
             yield f"cell-{index}", _cell(cell)
         if page.columns:
-            yield "architecture", _columns(page.columns)
+            yield "architecture", architecture(page.columns)
     whole = [p for p in (page.entropy_panel,) if p] + page.metric_panels
     if page.moved:
         yield "probabilities", _panels([*page.first_panels])
@@ -158,7 +158,8 @@ def _canvas(width: float, height: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _columns(columns: Sequence[Column]) -> Figure:
+def architecture(columns: Sequence[Column]) -> Figure:
+    """Return what is chosen, in columns beside each other."""
     width, height = max(c.width for c in columns) + 2 * SIDE, columns[0].height + SIDE
     across = min(ACROSS, len(columns))
     figure, axes = _canvas(across * width, -(-len(columns) // across) * height)

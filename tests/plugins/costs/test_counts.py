@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -24,6 +25,28 @@ def test_macs_of_convolutions_and_linear_layers_are_their_products() -> None:
 def test_grouped_convolutions_cost_what_they_compute() -> None:
     net = nn.Conv1d(8, 8, 5, padding=2, groups=8)
     assert macs(net, torch.zeros(1, 8, 6)) == 6 * 8 * 5
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("masked", [False, True])
+def test_attention_costs_its_projections_and_both_products(
+    device: str, heads: int, masked: bool
+) -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.MultiheadAttention(8, heads, batch_first=True, device=device)
+            self.mask = torch.ones(16, 16, dtype=torch.bool, device=device).triu(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            mask = self.mask if masked else None
+            return self.inner(x, x, x, attn_mask=mask, need_weights=False)[0]
+
+    # Projections of query, key, value and output; then queries with keys, and weights with values.
+    expected = 4 * 16 * 8 * 8 + 2 * 16 * 16 * 8
+    assert macs(Attention(), torch.zeros(1, 16, 8, device=device)) == expected
+    assert torch.backends.mha.get_fastpath_enabled()
 
 
 def test_counting_leaves_the_network_as_it_was() -> None:
