@@ -83,15 +83,20 @@ def data(n: int = 16) -> DataLoader[Any]:
     return DataLoader(TensorDataset(torch.ones(n, 4), torch.zeros(n).long()), 4)
 
 
-def fit(search: Any) -> None:
-    Trainer(
+def trainer() -> Trainer:
+    return Trainer(
         max_epochs=1,
         accelerator="cpu",
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-    ).fit(search, data())
+        num_sanity_val_steps=0,
+    )
+
+
+def fit(search: Any) -> None:
+    trainer().fit(search, data())
 
 
 def fit_random(model: LightningModule) -> None:
@@ -230,18 +235,9 @@ def test_an_error_says_which_path_was_computed(stage: str) -> None:
     model = Net({"a": nn.Linear(4, 4), "wide": nn.Linear(4, 5)})
     model.validation_step = model.training_step  # type: ignore[method-assign]
     search = oneshot.search(model, seed=0)
-    trainer = Trainer(
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-    )
     loaders = {"fit": [data(), data(4)], "validate": [data()]}[stage]
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied") as raised:
-        getattr(trainer, stage)(search, *loaders)
+        getattr(trainer(), stage)(search, *loaders)
     assert raised.value.__notes__ == [
         "raised by the path body=wide; oneshot.inspect(model, batch) finds candidates that do not "
         "fit, before training"
