@@ -155,12 +155,12 @@ class _Walk:
         is_supernet = BaseSuperNetModule in type(new).__mro__
         if is_supernet:
             self.found.append(cast(BaseSuperNetModule, new))
-        if self.topdown and new is child:
-            if child._modules:  # most modules are leaves
+        if new is child:
+            if self.topdown and child._modules:  # most modules are leaves
                 self.visit(child, path)
         elif self.topdown:
             self._walk_replacement(child, new, path)
-        elif new is not child:
+        else:
             before = len(self.found)
             self._walk_replacement(child, new, path)
             if is_supernet:  # children before parents

@@ -205,7 +205,9 @@ def beside(
     rows = [row for row in known if row.architecture not in best]
     if x is None:
         for index, row in enumerate(rows):
-            axes.axhline(row.values[y], color=BESIDE, linestyle=STROKES[index % 4], label=row.name)
+            axes.axhline(
+                row.values[y], color=BESIDE, linestyle=STROKES[index % len(STROKES)], label=row.name
+            )
         return
     others = [v for a, v in baselines.sample.items() if a not in drawn and x in v and y in v]
     if others:

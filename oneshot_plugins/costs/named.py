@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MethodType
-from typing import Any
 
 from torch import Tensor, nn
 
 from oneshot_core import BaseOneShotLightningModule, ModelSpace, registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.inspection.sample import sample_tensor
+from oneshot_core.lightning.evaluation import arguments_of
 
 from .build import cost_table
 from .table import CostTable, Decisions
@@ -73,7 +73,7 @@ class NamedCost:
         object.__setattr__(self, "_table", tables[self.key])
 
     def _built(self, search: BaseOneShotLightningModule) -> CostTable:
-        inputs = [sample_tensor(shape) for shape in self.inputs] or example_inputs(search.model)
+        inputs = arguments_of(search, [sample_tensor(shape) for shape in self.inputs] or None)
         name = type(search.model).__name__
         if inputs is None:
             raise StrategyError(
@@ -160,12 +160,4 @@ def _named(thing: object, seen: set[int]) -> Iterator[NamedCost]:
         yield from _named(getattr(thing, "__dict__", {}), seen)
 
 
-def example_inputs(model: Any) -> list[Any] | None:
-    """Return what a model says that it is called with; None if it says nothing."""
-    example = getattr(model, "example_input_array", None)
-    if example is None:
-        return None
-    return list(example) if isinstance(example, (tuple, list)) else [example]
-
-
-__all__ = ["NamedCost", "example_inputs", "prepare_costs", "tables_of"]
+__all__ = ["NamedCost", "prepare_costs", "tables_of"]

@@ -74,7 +74,7 @@ class ExportCommand:
         architecture = chosen(run.folder, args.architecture)
         network = _network(run, architecture, args.state)
         with explained(f"exporting to {out.suffix}", "export"):
-            _write(network.eval(), _inputs(run.search.model, args.input), out, args.dynamic_batch)
+            _write(network.eval(), _inputs(run.search, args.input), out, args.dynamic_batch)
         print(f"written: {out}, {architecture}")
         return 0
 
@@ -118,18 +118,17 @@ def _network(run: Any, architecture: Any, state: Path | None) -> nn.Module:
     return network
 
 
-def _inputs(model: Any, shapes: list[str]) -> tuple[Any, ...]:
+def _inputs(search: Any, shapes: list[str]) -> tuple[Any, ...]:
     from oneshot_core.inspection.sample import sample_tensor
+    from oneshot_core.lightning.evaluation import arguments_of
 
-    from ..costs.named import example_inputs
-
-    inputs = [sample_tensor(shape) for shape in shapes] or example_inputs(model)
+    inputs = arguments_of(search, [sample_tensor(shape) for shape in shapes] or None)
     if inputs is None:
         raise RunError(
-            f"{type(model).__name__} does not say what it is called with.\n"
+            f"{type(search.model).__name__} does not say what it is called with.\n"
             "  expected: example_input_array, or --input\n  fix: --input 2x3x32x32"
         )
-    return tuple(inputs)
+    return inputs
 
 
 def _write(network: nn.Module, inputs: tuple[Any, ...], out: Path, dynamic: bool) -> None:

@@ -8,9 +8,8 @@ from pytorch_lightning import LightningDataModule
 
 import oneshot_core as oneshot
 from oneshot_core.inspection.sample import sample_tensor
-from oneshot_core.lightning.evaluation import ALL_LIMIT
+from oneshot_core.lightning.evaluation import ALL_LIMIT, arguments_of
 
-from ..costs.named import example_inputs
 from .folder import RunError, RunFolder
 from .settings import RankSettings
 from .words import explained, require_batches
@@ -40,7 +39,7 @@ def rank(
             mode=settings.mode,
             budget=settings.budget,
             costs=settings.costs,
-            inputs=inputs or (example_inputs(search.model) if settings.costs else None),
+            inputs=inputs or None,
             train_dataloader=train_loader(search, data),
             calibration_batches=settings.calibration_batches,
             **settings.options,
@@ -90,7 +89,7 @@ def check(search: oneshot.BaseOneShotLightningModule, settings: RankSettings) ->
     require_batches(settings.calibration_batches)
     for cost in settings.costs:
         search.registry.load("cost", cost)
-    inputs = [sample_tensor(text) for text in settings.inputs] or example_inputs(search.model)
+    inputs = arguments_of(search, [sample_tensor(text) for text in settings.inputs] or None)
     if settings.costs and inputs is None:
         refuse(
             f"the costs {settings.costs} are asked for, and no inputs to measure them with",
