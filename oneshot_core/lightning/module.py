@@ -866,7 +866,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         return front
 
     def _repr_html_(self) -> str:
-        from oneshot_plugins.ranking.show import search_table
+        from .notebook import search_table
 
         return search_table(self).html()
 

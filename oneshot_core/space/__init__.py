@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from .cell import Cell, Slot
+from importlib import import_module
+from typing import Any
+
 from .constraint import constrain, constraints_of
 from .diagram import Diagram, HasDiagram, Link, Node, diagrams_in
 from .graph import GraphWhenFrozen, as_graph
 from .input_choice import InputChoice, Reduction, reduce_inputs
 from .layer_choice import LayerChoice
-from .mutable import Branches, Gates, LabelInside, Mutable, MutableModule
+from .mutable import (
+    Branches,
+    Gates,
+    LabelInside,
+    Mutable,
+    MutableModule,
+    check_label,
+    label_below,
+)
 from .patch import Patch
 from .repeat import Repeat
 from .spec import Candidate, Choice, Interval, ParameterSpec
@@ -36,7 +46,6 @@ from .value import (
 __all__ = [
     "Branches",
     "Candidate",
-    "Cell",
     "Choice",
     "Computed",
     "Declared",
@@ -57,18 +66,19 @@ __all__ = [
     "RangeChoice",
     "Reduction",
     "Repeat",
-    "Slot",
     "Taken",
     "Value",
     "ValueChoice",
     "apply",
     "as_graph",
+    "check_label",
     "choice",
     "combinations_of",
     "constrain",
     "constraints_of",
     "diagrams_in",
     "if_else",
+    "label_below",
     "loguniform",
     "maximum",
     "minimum",
@@ -79,3 +89,9 @@ __all__ = [
     "values_in",
     "variables_in",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "Cell":  # a plugin's, under the path that manifests name
+        return import_module("oneshot_plugins.cells.cell").Cell
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -37,6 +37,23 @@ class Sample:
     name: str = ""
 
 
+def same_each_time(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that calls ``make`` with torch's seed 0, so that each result is equal.
+
+    For :class:`Sample`, whose ``make`` builds layers with random weights. The global generator
+    is left as it was.
+    """
+
+    def build() -> Any:
+        import torch  # not to list or plan checks
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return make()
+
+    return build
+
+
 @dataclass(frozen=True, slots=True)
 class Subject:
     """What is checked: a component, or two together, or a manifest.

@@ -19,7 +19,6 @@ from oneshot_core import Architecture, BaseSuperNetModule, Decision, DecisionTab
 from oneshot_core.decision import joint
 from oneshot_core.errors import ArchitectureError, SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
-from oneshot_core.nn.rule import LayerRule, tensors_of
 from oneshot_core.space import (
     Choice,
     Diagram,
@@ -34,6 +33,7 @@ from oneshot_core.space import (
     apply,
     constrain,
 )
+from oneshot_plugins.elastic.rule import LayerRule, tensors_of
 
 KEPT = 256
 """Cells without data that are kept for the next time."""

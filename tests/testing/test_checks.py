@@ -20,9 +20,9 @@ from oneshot_core import nn as onn
 from oneshot_core.hookspecs import Conformance
 from oneshot_core.space import Diagram, Link, Node
 from oneshot_core.testing import Case, Check, Result, Sample, all_checks, cases
+from oneshot_plugins.elastic.rules import LinearRule
 from oneshot_plugins.strategies.uniform import UniformDecision, UniformSampling
 from oneshot_plugins.supernets.modules import MixedLayer, weighted_sum
-from oneshot_plugins.supernets.rules import LinearRule
 
 X = "oneshot-plugin-x"
 REQUIRES = ["oneshot-core>=0.1,<0.2"]

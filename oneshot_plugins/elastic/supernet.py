@@ -14,11 +14,11 @@ from torch import Tensor, nn
 from oneshot_core.decision import Decision, DecisionTable, joint
 from oneshot_core.errors import StrategyError
 from oneshot_core.hooks import Memo, Options
-from oneshot_core.nn import MutableLayer
 from oneshot_core.space import Choice
 from oneshot_core.supernet import BaseSuperNetModule
+from oneshot_plugins.supernets.modules import weighted_sum
 
-from .modules import weighted_sum
+from .layer import MutableLayer
 
 
 class ElasticLayer(BaseSuperNetModule):

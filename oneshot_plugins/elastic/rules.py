@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oneshot_core.nn.rule import LayerRule, Tensors, pad_to, prefix, tensors_of
+from .rule import LayerRule, Tensors, pad_to, prefix, tensors_of
 
 
 class PrefixRule(LayerRule):

@@ -18,11 +18,19 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..discovery.registry import default_registry
-from ..errors import SpaceError
-from ..space.mutable import MutableModule
-from ..space.spec import Choice, ParameterSpec
-from ..space.value import combinations_of, resolve, specs_in, values_in, variables_in
+from oneshot_core.discovery import default_registry
+from oneshot_core.errors import SpaceError
+from oneshot_core.space import (
+    Choice,
+    MutableModule,
+    ParameterSpec,
+    combinations_of,
+    resolve,
+    specs_in,
+    values_in,
+    variables_in,
+)
+
 from .rule import LayerRule, tensors_of
 
 MAX_TEMPLATES = 4096
