@@ -301,7 +301,7 @@ assert [type(m).__name__ for m in search.nas_modules] == ["Pick"]
 before = model.body[0].layers["0"].weight.detach().clone()
 warnings.simplefilter("ignore")
 Trainer(max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu").fit(search, torch.ones(4, 2).split(2))
+        enable_model_summary=False, accelerator="cpu").fit(search, list(torch.ones(4, 2).split(2)))
 assert not torch.equal(before, model.body[0].layers["0"].weight)
 opt = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
 assert oneshot.merge_optimizers(None, [opt]) == [opt]
