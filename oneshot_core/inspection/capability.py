@@ -15,6 +15,7 @@ from ..errors import PluginLoadError, UnknownComponentError
 from ..hooks import MutationHook
 from ..lightning import BaseOneShotLightningModule, search
 from ..lightning.build import takes
+from ..lightning.plugin_hooks import hooks_in_order, options_of_hooks
 from ..lightning.wrapped import as_lightning_module
 from ..space.spec import Choice
 from ..supernet import BaseSuperNetModule
@@ -87,8 +88,8 @@ class Trial:
         except _NotBuiltError as error:
             # Once more, to find out about every choice and not only the first.
             root, _ = self.copies[0]()
-            hooks = [*idle.mutation_hooks, *self.hooks, *idle.default_mutation_hooks()]
-            refused = mutate_what_can_be(root, hooks, idle.mutate_kwargs())
+            hooks = hooks_in_order(idle, self.hooks)
+            refused = mutate_what_can_be(root, hooks, options_of_hooks(idle))
             superposes = any(decision.superposes for decision in idle.decisions)
             refusals = [Refusal(condensed(r.error), r.path, r.labels) for r in refused]
             return Capability(

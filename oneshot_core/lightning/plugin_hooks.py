@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from .._registry import Registry
 from ..errors import OptimizerConfigError, PluginLoadError
 from ..hooks import MutationHook
 from ..optimizers import Normalise, is_known_shape
+
+if TYPE_CHECKING:
+    from .module import BaseOneShotLightningModule
 
 
 def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
@@ -26,6 +29,23 @@ def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
             continue
         yield target.mutate if record.kind == "supernet" else target
+
+
+def hooks_in_order(
+    search: BaseOneShotLightningModule, installed: Iterable[MutationHook]
+) -> list[MutationHook]:
+    """Return the mutation hooks of a search in the order in which they are asked."""
+    return [
+        *search.mutation_hooks,
+        *search.first_mutation_hooks(),
+        *installed,
+        *search.default_mutation_hooks(),
+    ]
+
+
+def options_of_hooks(search: BaseOneShotLightningModule) -> dict[str, object]:
+    """Return what every mutation hook of a search gets as its last argument."""
+    return {"decisions": search.decisions, **search.mutate_kwargs()}
 
 
 def optimizer_shapes(registry: Registry) -> Normalise | None:
