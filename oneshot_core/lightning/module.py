@@ -546,11 +546,14 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "  fix: override search_step(batch, batch_idx) and call it there"
             )
         frozen = [p for p in self.decisions.parameters() if p.requires_grad]
+        step = self._advance
+        self.__dict__["_advance"] = None  # what it runs does not advance
         try:
             for parameter in frozen:
                 parameter.requires_grad_(False)
-            self.__dict__["_outputs"] = self._advance()
+            self.__dict__["_outputs"] = step()
         finally:
+            self.__dict__["_advance"] = step
             for parameter in frozen:
                 parameter.requires_grad_(True)
 
