@@ -20,8 +20,13 @@ class BaseSuperNetModule(nn.Module, ABC):
     must not care which strategy made the decision. It holds its decisions by plain
     reference, so that architecture parameters never become parameters of the user's model.
 
+    A module that was written for the reference system may decide by itself: it gives no decision,
+    and overrides :meth:`search_space_spec`, :meth:`resample`, :meth:`export` and
+    :meth:`export_probs`. Such a module is drawn, exported and frozen like any other; what sets its
+    choice from outside (``search.at``, rankings) refuses it.
+
     Args:
-        decisions: what decides, at least one.
+        decisions: what decides here; none if the module decides by itself.
     """
 
     def __init__(self, *decisions: Decision) -> None:

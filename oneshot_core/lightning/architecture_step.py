@@ -38,7 +38,7 @@ def architecture_step(
         StrategyError: an architecture optimizer holds weights, there is no batch, or the loss or
             its gradient is no number.
     """
-    optimizers = search.architecture_optimizers()
+    optimizers = listed(search.architecture_optimizers())
     parameters = [p for p in search.decisions.parameters() if p.requires_grad]
     if not parameters or not optimizers:
         return None
@@ -114,6 +114,13 @@ def users_loss(model: LightningModule, batch: Any, batch_idx: int) -> Tensor | N
             "  fix: return the loss; its gradient trains the architecture"
         )
     return loss
+
+
+def listed(optimizers: Optimizer | list[Optimizer] | None) -> list[Optimizer]:
+    """Return what ``architecture_optimizers()`` returned as a list."""
+    if optimizers is None:
+        return []
+    return optimizers if isinstance(optimizers, list) else [optimizers]
 
 
 def _require_no_weights(model: LightningModule, optimizers: Iterable[Optimizer]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule
 
-from .forwarding import FORWARDED_SLOTS, ForwardedSlot, looks_like
+from .forwarding import FORWARDED_SLOTS, PASSED_ON, ForwardedSlot, looks_like, passed_on
 
 _SLOTS = {name: ForwardedSlot(name) for name in FORWARDED_SLOTS}
 
@@ -98,5 +98,7 @@ class ModuleFacade(LightningModule):
         return self.model.load_state_dict(*args, **kwargs)
 
 
+for _name in PASSED_ON:
+    setattr(ModuleFacade, _name, passed_on(_name))
 for _name, _slot in _SLOTS.items():
     setattr(ModuleFacade, _name, _slot)

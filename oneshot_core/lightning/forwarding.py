@@ -14,9 +14,13 @@ about it and why. A test reads the installed Lightning and fails for one that is
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from pytorch_lightning import LightningModule
+
 from ..optimizers import normalised
+from .own_step import is_defined_by_strategy, run_own_step
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
 
@@ -103,6 +107,27 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
     ),
 }
 
+PASSED_ON: Final = tuple(
+    name
+    for name, (kind, _) in TREATMENT.items()
+    if kind == "delegate" and not name.startswith("on_") and hasattr(LightningModule, name)
+)
+"""Hooks that do something, and so are the strategy's alone where it defines them: what it reaches
+with ``super()`` is the user's."""
+
+
+def passed_on(name: str) -> Callable[..., Any]:
+    """Return a method that calls the user's hook of that name."""
+
+    def hook(self: ModuleFacade, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.model, name)(*args, **kwargs)
+
+    hook.__name__ = name
+    hook.__qualname__ = f"ModuleFacade.{name}"
+    hook.__doc__ = f"Call ``{name}`` of ``model``."
+    return hook
+
+
 FORWARDED_SLOTS: Final = (
     "prepare_data_per_node",
     "allow_zero_length_dataloader_with_multiple_devices",
@@ -154,7 +179,7 @@ class InnerHook:
     def __init__(self, wrapper: BaseOneShotLightningModule, name: str) -> None:
         self.wrapper = wrapper
         self.name = name
-        self.shared = _is_defined_by_strategy(type(wrapper), name)
+        self.shared = is_defined_by_strategy(type(wrapper), name)
 
     @property
     def __wrapped__(self) -> Any:
@@ -201,6 +226,8 @@ class FirstHook(InnerHook):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trainer: Any = self.wrapper.trainer
+        if self.wrapper.manual_driver is not None:
+            self.wrapper.manual_driver.before_checks()
         data = trainer.datamodule
         tree_of(self.wrapper).require(data, f"the datamodule {type(data).__name__}")
         return super().__call__(*args, **kwargs)
@@ -221,6 +248,13 @@ class TrainingStepHook(InnerHook):
         return self.wrapper.run_around(
             lambda: driver.step(lambda: self.wrapper.run_training_step(user)), args
         )
+
+
+class OwnStepHook(InnerHook):
+    """``training_step`` of a strategy that defines it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return run_own_step(self.wrapper, self.__wrapped__, args, kwargs)
 
 
 class EvaluationStepHook(InnerHook):
@@ -318,10 +352,7 @@ def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
     for name, (kind, _) in TREATMENT.items():
         if kind != "delegate" or not hasattr(type(wrapper), name):
             continue
-        if name.startswith("on_") or not _is_defined_by_strategy(type(wrapper), name):
+        if name.startswith("on_") or not is_defined_by_strategy(type(wrapper), name):
             wrapper.__dict__[name] = _SPECIAL.get(name, InnerHook)(wrapper, name)
-
-
-def _is_defined_by_strategy(cls: type, name: str) -> bool:
-    owner = next(base for base in cls.__mro__ if name in base.__dict__)
-    return owner.__module__.partition(".")[0] not in ("pytorch_lightning", "lightning")
+        elif name == "training_step":
+            wrapper.__dict__[name] = OwnStepHook(wrapper, name)

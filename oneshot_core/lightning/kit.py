@@ -13,6 +13,8 @@ that define them are not part of the public interface.
 :func:`tree_of`, :class:`Tree`       the package of a Lightning object, and its twin classes
 :func:`as_lightning_module`          a plain module as a LightningModule
 :func:`plugin_hooks`                 the installed mutation hooks, in their order
+:func:`hooks_in_order`               all hooks of a search, as the walk asks them
+:func:`options_of_hooks`             what every hook of a search gets as its last argument
 :func:`takes`                        whether the constructor of a strategy takes an argument
 :func:`most_probable`                the most probable architectures of a decision table
 ===================================  =========================================================
@@ -32,7 +34,7 @@ from .isolation import (
     isolated_rng,
     seed_generators,
 )
-from .plugin_hooks import plugin_hooks
+from .plugin_hooks import hooks_in_order, options_of_hooks, plugin_hooks
 from .top_k import most_probable
 from .trees import HOME, Tree, count_as, is_lightning_module, tree_in, tree_of
 from .wrapped import as_lightning_module, has_forward
@@ -47,12 +49,14 @@ __all__ = [
     "discarded_logs",
     "first_batches",
     "has_forward",
+    "hooks_in_order",
     "is_lightning_module",
     "isolated_attributes",
     "isolated_buffers",
     "isolated_metrics",
     "isolated_rng",
     "most_probable",
+    "options_of_hooks",
     "plugin_hooks",
     "seed_generators",
     "takes",

@@ -196,6 +196,21 @@ class ModelSpace:
         """Yield every architecture once: label -> choice for its active choices."""
         yield from self._complete({})
 
+    def normalise(self, partial: Mapping[str, object] | None) -> dict[str, Choice]:
+        """Return choices, given for some labels in any form, in the one form they have here.
+
+        Raises:
+            ArchitectureError: a label is not in the space, or a value is no choice of its label.
+        """
+        unknown = sorted(map(str, (partial or {}).keys() - self.specs.keys()))
+        if unknown:
+            raise ArchitectureError(
+                f"the labels {unknown} are not in the model.\n"
+                f"  expected: labels of {sorted(self.specs)}\n"
+                "  fix: correct them, or leave them out"
+            )
+        return {label: self.specs[label].normalise(v) for label, v in (partial or {}).items()}
+
     def possible(self, partial: Mapping[str, Choice]) -> bool:
         """Say whether no constraint is broken by what ``partial`` decides."""
         return not self._broken(partial)
