@@ -17,11 +17,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import product
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from oneshot_core import (
     Active,
@@ -42,8 +42,10 @@ from oneshot_core.lightning.plugin_hooks import plugin_hooks
 from oneshot_core.space import Candidate, Choice, Taken, constrain, constraints_of
 from oneshot_core.supernet import supernet_modules
 
+from .placing import moved, placed, without_data
 from .running import in_use
-from .table import CostError, CostTable, Deviation, Row
+from .shared import labels_of_shared_tensors
+from .table import TOLERANCE, CostError, CostTable, Deviation, Row
 
 Cost: TypeAlias = Callable[..., float]
 Progress: TypeAlias = Callable[[int, int], object]
@@ -51,6 +53,8 @@ Progress: TypeAlias = Callable[[int, int], object]
 
 MAX_JOINT = 4096
 """Combinations of one layer's choices that are measured; where there are more, one by one."""
+MAX_SHARED = 1024
+"""Combinations of choices around one shared tensor that are compared with frozen networks."""
 
 
 def cost_table(
@@ -94,24 +98,31 @@ def cost_table(
     """
     function: Cost = registry.load("cost", cost) if isinstance(cost, str) else cost
     name = cost if isinstance(cost, str) else getattr(cost, "__name__", repr(cost))
-    copied = _Supernet(source, registry)
     given = tuple(inputs)
-    place, given = _placed(copied, device or _default_device(copied, function, given), given)
-    builder = _Builder(copied, partial(function, **options), given, progress)
-    rows = builder.rows()
-    table = CostTable(
-        name,
-        copied.space.specs,
-        rows,
-        fingerprint=copied.space.fingerprint,
-        origin={
-            "inputs": [_shape(each) for each in inputs],
-            "device": str(place),
-            "torch": torch.__version__,
-            "options": {key: str(value) for key, value in options.items()},
-        },
-    )
-    table.deviation = _compare(table, copied, builder.measure, given, verify, seed)
+    real = _Supernet(source, registry)
+    copied, place, there = _where(real, function, given, device)
+    builder = _Builder(copied, partial(function, **options), there, progress)
+    truth = _Truth(real, builder, place, given)
+
+    def table_of(rows: Iterable[Row]) -> CostTable:
+        return CostTable(
+            name,
+            copied.space.specs,
+            rows,
+            fingerprint=copied.space.fingerprint,
+            origin={
+                "inputs": [_shape(each) for each in inputs],
+                "device": str(place),
+                "torch": torch.__version__,
+                "options": {key: str(value) for key, value in options.items()},
+            },
+        )
+
+    table = table_of(builder.rows())
+    if getattr(function, "counts", None) is not False:  # what is measured depends on no sharing
+        for labels in labels_of_shared_tensors(copied.model):
+            table = table_of(_merged([*table.rows, *builder.corrections(table, labels, truth)]))
+    table.deviation = _compare(table, real, truth, verify, seed)
     return table
 
 
@@ -127,9 +138,21 @@ class Followed(Decision):
 
 
 class _Supernet:
-    """A mutated copy of a model with decisions of its own."""
+    """A mutated copy of a model with decisions of its own.
 
-    def __init__(self, source: nn.Module, registry: Registry) -> None:
+    Args:
+        source: stays as it is.
+        registry: where supernet modules are looked up.
+        enter: puts what becomes of tensors into the memo of the copy; None copies them.
+    """
+
+    def __init__(
+        self,
+        source: nn.Module,
+        registry: Registry,
+        enter: Callable[[nn.Module, dict[int, Any]], None] | None = None,
+    ) -> None:
+        self.registry = registry
         model: nn.Module = (
             source.model if isinstance(source, BaseOneShotLightningModule) else source
         )
@@ -140,6 +163,8 @@ class _Supernet:
                 own = self.decisions.decide(decision.spec, path="")
                 memo[id(decision)] = own
         mutated = bool(memo)
+        if enter is not None:
+            enter(model, memo)
         self.model = copy.deepcopy(model, memo)  # which fills the memo
         if not mutated:
             hooks = [*plugin_hooks(registry), no_default_hook]
@@ -160,16 +185,21 @@ class _Supernet:
 
     def completed(self, partial: Mapping[str, Choice]) -> dict[str, Choice] | None:
         """Return an architecture with ``partial`` and defaults; None if constraints forbid it."""
-        chosen = {**self.space.default(), **partial}
+        chosen = self.nearest(partial)
+        return None if chosen is None or not partial.keys() <= chosen.keys() else chosen
+
+    def nearest(self, wanted: Mapping[str, Choice]) -> dict[str, Choice] | None:
+        """Return what of ``wanted`` decides something, with defaults; None if it is forbidden."""
+        chosen = {**self.space.default(), **wanted}
         while missing := [s for s in self.space.active(chosen) if s.label not in chosen]:
             chosen.update({spec.label: spec.default for spec in missing})
         chosen = self.space.reduce(chosen)
         if not self.space.possible(chosen):
             try:
-                chosen = self.space.complete(partial, random.Random(0))
+                return self.space.complete(wanted, random.Random(0))
             except ArchitectureError:
                 return None
-        return chosen if partial.keys() <= chosen.keys() else None
+        return chosen
 
 
 @dataclass
@@ -241,6 +271,34 @@ class _Builder:
                     if candidate != spec.default:
                         yield {**around, spec.label: candidate}, around
 
+    def corrections(
+        self, table: CostTable, labels: Sequence[str], truth: Callable[..., float]
+    ) -> Iterator[Row]:
+        """Yield rows that make up for tensors which parts of these labels share.
+
+        Where a table has no row for what the labels do together, all their combinations are
+        compared with frozen networks, with every other choice at its default.
+        """
+        space = self.supernet.space
+        listed = [label for label in labels if _is_listed(space.specs[label])]
+        if len(listed) < len(labels):  # what depends on the others is left out
+            always = {spec.label for spec in space.active({})}
+            listed = [label for label in listed if label in always]
+        if math.prod(space.specs[label].size for label in listed) > MAX_SHARED:
+            return  # the comparison says by how much the table is off
+        known: set[tuple[tuple[str, Choice], ...]] = set()
+        for candidates in product(*(space.specs[label].candidates for label in listed)):
+            chosen = self.supernet.nearest(dict(zip(listed, candidates, strict=True)))
+            if chosen is None:
+                continue
+            taken = {label: chosen[label] for label in listed if label in chosen}
+            key = tuple(taken.items())
+            if key not in known:
+                known.add(key)
+                off = truth(chosen) - table.of(chosen)
+                if abs(off) > TOLERANCE * abs(table.of(chosen)):
+                    yield Row(cast(dict[str, Candidate], taken), off)
+
     def own(self, part: _Part, taken: Mapping[str, Candidate]) -> float | None:
         """Return what a part costs without what is nested in it; None if it is forbidden."""
         specs = self.supernet.space.specs
@@ -310,13 +368,7 @@ class _Builder:
             with in_use(self.supernet.model), self.supernet.at(chosen):
                 self.supernet.model(*self.inputs)
         except Exception as error:
-            raise CostError(
-                f"{type(self.supernet.model).__name__} cannot be run with inputs of the shapes "
-                f"{[_shape(each) for each in self.inputs]} under {dict(chosen)}: "
-                f"{type(error).__name__}: {error}.\n"
-                "  expected: inputs that forward takes, whatever is chosen\n"
-                "  fix: correct inputs=, or exclude the architecture by oneshot.constrain"
-            ) from error
+            raise _cannot_run(self.supernet.model, self.inputs, chosen, error) from error
         finally:
             for handle in handles:
                 handle.remove()
@@ -408,6 +460,16 @@ def _runs(part: _Part, chosen: Mapping[str, Choice], specs: Mapping[str, Paramet
     )
 
 
+def _merged(rows: Iterable[Row]) -> list[Row]:
+    """Add up the rows about the same candidates; leave out those that come to nothing."""
+    found: dict[tuple[tuple[str, Candidate], ...], Row] = {}
+    for row in rows:
+        key = tuple(sorted(row.taken.items()))
+        known = found.get(key)
+        found[key] = row if known is None else Row(known.taken, known.cost + row.cost)
+    return [row for row in found.values() if row.cost or not row.taken]
+
+
 def _is_listed(spec: ParameterSpec) -> bool:
     return spec.interval is None and spec.n_chosen == 1
 
@@ -422,52 +484,89 @@ def _taking(spec: ParameterSpec, candidate: Candidate) -> Choice:
     return spec.normalise([candidate, *others[: (spec.n_chosen or 1) - 1]])
 
 
-def _compare(
-    table: CostTable,
-    supernet: _Supernet,
-    measure: Cost,
-    inputs: tuple[Any, ...],
-    n: int,
-    seed: int,
-) -> Deviation:
+class _Truth:
+    """What frozen networks cost: frozen from a copy of the model with its data, each once.
+
+    Where parts are measured without data, networks are stripped of theirs after they are frozen,
+    so that tensors which are one in the network are one when it is measured. One network is
+    measured as it is.
+    """
+
+    def __init__(
+        self, real: _Supernet, builder: _Builder, place: torch.device, inputs: tuple[Any, ...]
+    ) -> None:
+        self.real = real
+        self.builder = builder
+        self.place = place
+        self.inputs = inputs
+        self.known: dict[object, float] = {}
+
+    def __call__(self, architecture: Mapping[str, Choice]) -> float:
+        key = frozenset(architecture.items())
+        if key not in self.known:
+            network = placed(freeze(self.real.model, architecture), self.place)
+            self.known[key] = self.builder.measure(network, *self.builder.inputs)
+        return self.known[key]
+
+    def with_data(self, architecture: Mapping[str, Choice]) -> float:
+        """Measure with data, on the device of the model, where there are data."""
+        given = [x for x in tree_leaves(self.inputs) if isinstance(x, Tensor)]
+        tensors = [*self.real.model.parameters(), *self.real.model.buffers()]
+        if self.place.type != "meta" or any(x.is_meta for x in [*given, *tensors]):
+            return self(architecture)
+        device = tensors[0].device if tensors else torch.device("cpu")
+        network = freeze(self.real.model, architecture)
+        try:
+            return self.builder.measure(network, *moved(self.inputs, device))
+        except CostError:
+            raise
+        except Exception as error:
+            raise _cannot_run(self.real.model, self.inputs, architecture, error) from error
+
+
+def _compare(table: CostTable, supernet: _Supernet, truth: _Truth, n: int, seed: int) -> Deviation:
     """Compare a table with frozen networks."""
     space = supernet.space
     everything = space.size <= n
     rng = random.Random(seed)
     drawn = list(space.architectures()) if everything else [space.sample(rng) for _ in range(n)]
     absolute = relative = 0.0
-    for architecture in drawn:
-        truth = measure(freeze(supernet.model, architecture), *inputs)
-        off = abs(table.of(architecture) - truth)
+    for index, architecture in enumerate(drawn):
+        real = truth(architecture) if index else truth.with_data(architecture)
+        off = abs(table.of(architecture) - real)
         absolute = max(absolute, off)
-        relative = max(relative, off / abs(truth) if truth else float(off > 0))
+        relative = max(relative, off / abs(real) if real else float(off > 0))
     return Deviation(len(drawn), absolute, relative, everything) if drawn else Deviation()
 
 
-def _default_device(supernet: _Supernet, cost: Cost, inputs: tuple[Any, ...]) -> str:
-    if not getattr(cost, "counts", False):
-        return "cpu"
-    try:
-        model = copy.deepcopy(supernet.model).to("meta")
-        with in_use(model):
-            model(*_moved(inputs, torch.device("meta")))
-    except Exception:  # it looks at its data; where its inputs are wrong, the CPU says so
-        return "cpu"
-    return "meta"
-
-
-def _placed(
-    supernet: _Supernet, device: str | torch.device, inputs: tuple[Any, ...]
-) -> tuple[torch.device, tuple[Any, ...]]:
-    """Move the model and its inputs to a device, and return that and the inputs.
+def _where(
+    real: _Supernet,
+    cost: Cost,
+    inputs: tuple[Any, ...],
+    device: str | torch.device | None,
+) -> tuple[_Supernet, torch.device, tuple[Any, ...]]:
+    """Return a supernet to measure parts of, where it is, and the inputs there.
 
     Raises:
         CostError: there is no such device, or nothing can be put there.
     """
+    meta = torch.device("meta")
+    if device is None and getattr(cost, "counts", False):
+        try:
+            bare = _Supernet(real.model, real.registry, without_data)
+            given = moved(inputs, meta)
+            with in_use(bare.model), bare.at(bare.space.default()):
+                bare.model(*given)
+            return bare, meta, given
+        except Exception:  # it looks at its data; where its inputs are wrong, the CPU says so
+            device = None
     try:
-        place = torch.device(device)
-        supernet.model.to(place)
-        return place, _moved(inputs, place)
+        place = torch.device("cpu" if device is None else device)
+        if place.type == "meta":
+            return _Supernet(real.model, real.registry, without_data), place, moved(inputs, place)
+        copied = _Supernet(real.model, real.registry)
+        copied.model.to(place)
+        return copied, place, moved(inputs, place)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # all of torch's
         raise CostError(
             f"nothing can be measured on the device {str(device)!r}: {error}.\n"
@@ -476,9 +575,16 @@ def _placed(
         ) from error
 
 
-def _moved(inputs: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
-    moved: tuple[Any, ...] = tree_map_only(Tensor, lambda tensor: tensor.to(device), inputs)
-    return moved
+def _cannot_run(
+    model: nn.Module, inputs: Sequence[Any], chosen: Mapping[str, Choice], error: Exception
+) -> CostError:
+    return CostError(
+        f"{type(model).__name__} cannot be run with inputs of the shapes "
+        f"{[_shape(each) for each in inputs]} under {dict(chosen)}: "
+        f"{type(error).__name__}: {error}.\n"
+        "  expected: inputs that forward takes, whatever is chosen\n"
+        "  fix: correct inputs=, or exclude the architecture by oneshot.constrain"
+    )
 
 
 def _shape(given: Any) -> Any:
