@@ -13,7 +13,7 @@ CORE = sorted((ROOT / "oneshot_core").rglob("*.py"))
 PLUGINS = sorted((ROOT / "oneshot_plugins").rglob("*.py"))
 
 RANK = {
-    "_version": 0, "errors": 0, "_table": 0, "nests": 0,
+    "_version": 0, "errors": 0, "_table": 0, "nests": 0, "measured": 0,
     "space": 1, "optimizers": 1, "hookspecs": 1, "_metadata": 1, "files": 1,
     "_requirements": 2, "_records": 2, "decision": 2, "hooks": 2, "tied": 2,
     "_settings": 3, "supernet": 3,
@@ -28,6 +28,7 @@ RANK = {
 TORCH_FREE = {
     "__init__", "__main__", "_version", "_discovery", "_metadata", "_records", "_registry",
     "_requirements", "_settings", "_table", "cli", "errors", "files", "hookspecs", "nests",
+    "measured",
 }  # fmt: skip
 """Imported by ``import oneshot_core``, ``oneshot --help`` or by listing plugins."""
 

@@ -9,12 +9,11 @@ every cost is counted in one row.
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
 from itertools import product
 from typing import Any, TypeAlias, cast
@@ -23,29 +22,26 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
+import oneshot_core
 from oneshot_core import (
-    Active,
     BaseOneShotLightningModule,
     BaseSuperNetModule,
-    Decision,
-    DecisionTable,
-    ModelSpace,
     ParameterSpec,
     Registry,
     freeze,
-    no_default_hook,
     registry,
-    traverse_and_mutate_submodules,
 )
-from oneshot_core.errors import ArchitectureError
-from oneshot_core.lightning.plugin_hooks import plugin_hooks
-from oneshot_core.space import Candidate, Choice, Taken, constrain, constraints_of
+from oneshot_core.measured import batch_of
+from oneshot_core.space import Candidate, Choice, Taken, constrain
 from oneshot_core.supernet import supernet_modules
 
+from .identity import identity
 from .placing import moved, placed, without_data
 from .running import in_use
 from .shared import labels_of_shared_tensors
+from .supernet import Supernet, cannot_run, shape_of, where
 from .table import TOLERANCE, CostError, CostTable, Deviation, Row
+from .told import name_of, shape_text
 
 Cost: TypeAlias = Callable[..., float]
 Progress: TypeAlias = Callable[[int, int], object]
@@ -61,7 +57,7 @@ def cost_table(
     source: nn.Module,
     cost: str | Cost = "macs",
     *,
-    inputs: Sequence[Any],
+    inputs: Sequence[Any] | None = None,
     device: str | torch.device | None = None,
     verify: int = 16,
     seed: int = 0,
@@ -82,7 +78,8 @@ def cost_table(
     Args:
         source: a search, a mutated model, or a model with choices; stays as it is.
         cost: name of an installed cost, or a function ``(network, *inputs, **options)``.
-        inputs: what ``forward`` of the model is called with.
+        inputs: what ``forward`` of the model is called with; None takes its
+            ``example_input_array``. Costs are those of this many examples.
         device: where parts are measured. None takes the meta device for costs that are counted,
             if the model runs there, and the CPU otherwise.
         verify: so many architectures are compared with frozen networks; all, if there are no
@@ -93,30 +90,33 @@ def cost_table(
         **options: of the cost.
 
     Raises:
-        CostError: the inputs do not fit the model, the device cannot be used, or a cost is no
-            finite number.
+        CostError: there are no inputs or they do not fit the model, the device cannot be used, or
+            a cost is no finite number.
     """
     function: Cost = registry.load("cost", cost) if isinstance(cost, str) else cost
     name = cost if isinstance(cost, str) else getattr(cost, "__name__", repr(cost))
-    given = tuple(inputs)
-    real = _Supernet(source, registry)
-    copied, place, there = _where(real, function, given, device)
+    model = source.model if isinstance(source, BaseOneShotLightningModule) else source
+    given = _inputs(model, inputs)
+    real = Supernet(source, registry)
+    copied, place, there = where(real.model, registry, function, given, device)
     builder = _Builder(copied, partial(function, **options), there, progress)
     truth = _Truth(real, builder, place, given)
+    origin = {
+        "model": type(model).__name__,
+        "inputs": [shape_text(each) for each in given],
+        "batch": batch_of(given) if getattr(function, "per_input", True) else None,
+        "device": str(place),
+        "built": datetime.now(timezone.utc).date().isoformat(),
+        "torch": torch.__version__,
+        "oneshot_core": oneshot_core.__version__,
+        "function": name_of(function),
+        "options": {key: str(value) for key, value in options.items()},
+        "identity": identity(Supernet(real.model, registry, without_data).model),
+    }
 
     def table_of(rows: Iterable[Row]) -> CostTable:
-        return CostTable(
-            name,
-            copied.space.specs,
-            rows,
-            fingerprint=copied.space.fingerprint,
-            origin={
-                "inputs": [_shape(each) for each in inputs],
-                "device": str(place),
-                "torch": torch.__version__,
-                "options": {key: str(value) for key, value in options.items()},
-            },
-        )
+        specs, fingerprint = copied.space.specs, copied.space.fingerprint
+        return CostTable(name, specs, rows, fingerprint=fingerprint, origin=origin)
 
     table = table_of(builder.rows())
     if getattr(function, "counts", None) is not False:  # what is measured depends on no sharing
@@ -126,80 +126,23 @@ def cost_table(
     return table
 
 
-class Followed(Decision):
-    """Takes what is pinned, and the default otherwise."""
+def _inputs(model: nn.Module, inputs: Sequence[Any] | None) -> tuple[Any, ...]:
+    """Return what the model is called with.
 
-    def mixture(self) -> list[Active]:
-        return [Active(candidate) for candidate in self.spec.members(self.spec.default)]
-
-    def probabilities(self) -> Tensor:
-        n = len(self.spec.candidates)
-        return torch.full((n,), (self.spec.n_chosen or n) / max(n, 1))
-
-
-class _Supernet:
-    """A mutated copy of a model with decisions of its own.
-
-    Args:
-        source: stays as it is.
-        registry: where supernet modules are looked up.
-        enter: puts what becomes of tensors into the memo of the copy; None copies them.
+    Raises:
+        CostError: nobody says.
     """
-
-    def __init__(
-        self,
-        source: nn.Module,
-        registry: Registry,
-        enter: Callable[[nn.Module, dict[int, Any]], None] | None = None,
-    ) -> None:
-        self.registry = registry
-        model: nn.Module = (
-            source.model if isinstance(source, BaseOneShotLightningModule) else source
+    if inputs is None:
+        inputs = getattr(model, "example_input_array", None)
+    if inputs is None:
+        name = type(model).__name__
+        raise CostError(
+            f"it is not known what {name} is called with.\n"
+            "  expected: inputs to measure with, or an example_input_array of the model\n"
+            f"  fix: cost_table(model, ..., inputs=[torch.zeros(1, 3, 32, 32)]), or set "
+            f"example_input_array in {name}"
         )
-        self.decisions = DecisionTable(Followed)
-        memo: dict[int, Any] = {}
-        for module in supernet_modules(model):
-            for decision in module.decisions:
-                own = self.decisions.decide(decision.spec, path="")
-                memo[id(decision)] = own
-        mutated = bool(memo)
-        if enter is not None:
-            enter(model, memo)
-        self.model = copy.deepcopy(model, memo)  # which fills the memo
-        if not mutated:
-            hooks = [*plugin_hooks(registry), no_default_hook]
-            traverse_and_mutate_submodules(self.model, hooks, {"decisions": self.decisions})
-        self.space = ModelSpace(self.model, constraints_of(model))
-        self.modules = list(supernet_modules(self.model))
-
-    @contextmanager
-    def at(self, chosen: Mapping[str, Choice]) -> Iterator[None]:
-        for decision in self.decisions:
-            if decision.spec.label in chosen:
-                decision.pin(chosen[decision.spec.label])
-        try:
-            yield
-        finally:
-            for decision in self.decisions:
-                decision.unpin()
-
-    def completed(self, partial: Mapping[str, Choice]) -> dict[str, Choice] | None:
-        """Return an architecture with ``partial`` and defaults; None if constraints forbid it."""
-        chosen = self.nearest(partial)
-        return None if chosen is None or not partial.keys() <= chosen.keys() else chosen
-
-    def nearest(self, wanted: Mapping[str, Choice]) -> dict[str, Choice] | None:
-        """Return what of ``wanted`` decides something, with defaults; None if it is forbidden."""
-        chosen = {**self.space.default(), **wanted}
-        while missing := [s for s in self.space.active(chosen) if s.label not in chosen]:
-            chosen.update({spec.label: spec.default for spec in missing})
-        chosen = self.space.reduce(chosen)
-        if not self.space.possible(chosen):
-            try:
-                return self.space.complete(wanted, random.Random(0))
-            except ArchitectureError:
-                return None
-        return chosen
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
 
 
 @dataclass
@@ -217,7 +160,7 @@ class _Builder:
 
     def __init__(
         self,
-        supernet: _Supernet,
+        supernet: Supernet,
         cost: Cost,
         inputs: tuple[Any, ...],
         progress: Progress | None,
@@ -317,7 +260,7 @@ class _Builder:
         specs = {k: s for m in supernet_modules(alone) for k, s in m.search_space_spec().items()}
         inside = {label: choice for label, choice in chosen.items() if label in specs}
         self.constrain(alone, specs, inside)
-        key = (part.module, frozenset(inside.items()), repr(tree_map_only(Tensor, _shape, calls)))
+        key = (part.module, frozenset(inside.items()), repr(tree_map_only(Tensor, shape_of, calls)))
         if key not in self.costs:
             network = _Replay(freeze(alone, inside)[0], calls)
             self.costs[key] = self.measure(network)
@@ -368,7 +311,7 @@ class _Builder:
             with in_use(self.supernet.model), self.supernet.at(chosen):
                 self.supernet.model(*self.inputs)
         except Exception as error:
-            raise _cannot_run(self.supernet.model, self.inputs, chosen, error) from error
+            raise cannot_run(self.supernet.model, self.inputs, chosen, error) from error
         finally:
             for handle in handles:
                 handle.remove()
@@ -493,7 +436,7 @@ class _Truth:
     """
 
     def __init__(
-        self, real: _Supernet, builder: _Builder, place: torch.device, inputs: tuple[Any, ...]
+        self, real: Supernet, builder: _Builder, place: torch.device, inputs: tuple[Any, ...]
     ) -> None:
         self.real = real
         self.builder = builder
@@ -521,10 +464,10 @@ class _Truth:
         except CostError:
             raise
         except Exception as error:
-            raise _cannot_run(self.real.model, self.inputs, architecture, error) from error
+            raise cannot_run(self.real.model, self.inputs, architecture, error) from error
 
 
-def _compare(table: CostTable, supernet: _Supernet, truth: _Truth, n: int, seed: int) -> Deviation:
+def _compare(table: CostTable, supernet: Supernet, truth: _Truth, n: int, seed: int) -> Deviation:
     """Compare a table with frozen networks."""
     space = supernet.space
     everything = space.size <= n
@@ -537,58 +480,6 @@ def _compare(table: CostTable, supernet: _Supernet, truth: _Truth, n: int, seed:
         absolute = max(absolute, off)
         relative = max(relative, off / abs(real) if real else float(off > 0))
     return Deviation(len(drawn), absolute, relative, everything) if drawn else Deviation()
-
-
-def _where(
-    real: _Supernet,
-    cost: Cost,
-    inputs: tuple[Any, ...],
-    device: str | torch.device | None,
-) -> tuple[_Supernet, torch.device, tuple[Any, ...]]:
-    """Return a supernet to measure parts of, where it is, and the inputs there.
-
-    Raises:
-        CostError: there is no such device, or nothing can be put there.
-    """
-    meta = torch.device("meta")
-    if device is None and getattr(cost, "counts", False):
-        try:
-            bare = _Supernet(real.model, real.registry, without_data)
-            given = moved(inputs, meta)
-            with in_use(bare.model), bare.at(bare.space.default()):
-                bare.model(*given)
-            return bare, meta, given
-        except Exception:  # it looks at its data; where its inputs are wrong, the CPU says so
-            device = None
-    try:
-        place = torch.device("cpu" if device is None else device)
-        if place.type == "meta":
-            return _Supernet(real.model, real.registry, without_data), place, moved(inputs, place)
-        copied = _Supernet(real.model, real.registry)
-        copied.model.to(place)
-        return copied, place, moved(inputs, place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # all of torch's
-        raise CostError(
-            f"nothing can be measured on the device {str(device)!r}: {error}.\n"
-            "  expected: a device of this machine that torch can use, such as cpu or cuda\n"
-            "  fix: correct the device, or leave it out"
-        ) from error
-
-
-def _cannot_run(
-    model: nn.Module, inputs: Sequence[Any], chosen: Mapping[str, Choice], error: Exception
-) -> CostError:
-    return CostError(
-        f"{type(model).__name__} cannot be run with inputs of the shapes "
-        f"{[_shape(each) for each in inputs]} under {dict(chosen)}: "
-        f"{type(error).__name__}: {error}.\n"
-        "  expected: inputs that forward takes, whatever is chosen\n"
-        "  fix: correct inputs=, or exclude the architecture by oneshot.constrain"
-    )
-
-
-def _shape(given: Any) -> Any:
-    return list(given.shape) if isinstance(given, Tensor) else type(given).__name__
 
 
 __all__ = ["Cost", "cost_table"]
