@@ -17,7 +17,7 @@ attribute        meaning
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 
@@ -59,9 +59,6 @@ class Measured(float):
         return cls(middle, max(high - low, statistics.median(map(spread_of, readings))),
                    len(readings))  # fmt: skip
 
-    def __str__(self) -> str:
-        return f"{float(self):,.6g} +- {self.spread:,.2g}" if self.spread else f"{float(self):,.6g}"
-
 
 def spread_of(value: float) -> float:
     """Return the spread of a number; 0 if it has none."""
@@ -76,6 +73,18 @@ def spreads_of(values: Mapping[str, float]) -> dict[str, float]:
 def with_spreads(values: Mapping[str, float], spreads: Mapping[str, float]) -> dict[str, float]:
     """Return the numbers with spreads, as :func:`spreads_of` took them off."""
     return {n: Measured(v, spreads[n]) if n in spreads else v for n, v in values.items()}
+
+
+def scaled(value: float, sign: float) -> float:
+    """Return ``sign * value``, for a sign of 1 or -1, with the spread that it has."""
+    turned = sign * value
+    return Measured(turned, value.spread, value.readings) if isinstance(value, Measured) else turned
+
+
+def shown(value: float, text: str) -> str:
+    """Return the text of a number, and of its spread if it has one."""
+    spread = spread_of(value)
+    return f"{text} +- {spread:,.2g}" if spread else text
 
 
 def number_of(value: Any) -> float:
@@ -111,6 +120,38 @@ def _sorted(values: Sequence[Sequence[float]], among: list[int], column: int) ->
     return found + [i for i in among if i not in set(known)]
 
 
+def in_turns(
+    networks: Sequence[Callable[[], Any]], measures: Mapping[str, Callable[[Any], Any]]
+) -> list[dict[str, float]]:
+    """Return, for each network, name -> what it measures.
+
+    Measures with ``readings`` are called that often for each network, round after round, every
+    second one backwards: what makes the machine slow for a while harms all networks alike.
+    Their results are :class:`Measured`.
+
+    Args:
+        networks: each makes a network; called once a round, so that only one is there at a time.
+        measures: name -> function of a network.
+    """
+    found: list[dict[str, list[float]]] = [{name: [] for name in measures} for _ in networks]
+    for turn in range(max(map(readings_of, measures.values()), default=0)):
+        places = range(len(networks))
+        for place in reversed(places) if turn % 2 else places:
+            network = networks[place]()
+            for name, measure in measures.items():
+                if turn < readings_of(measure):
+                    found[place][name].append(number_of(measure(network)))
+    return [
+        {name: r[0] if len(r) == 1 else Measured.of(r) for name, r in readings.items()}
+        for readings in found
+    ]
+
+
+def readings_of(cost: Callable[..., Any]) -> int:
+    """Return how often a cost is called for each network."""
+    return max(1, int(getattr(cost, "readings", 1)))
+
+
 def batch_of(inputs: Iterable[Any]) -> int | None:
     """Return for how many examples inputs are: the first size of the first tensor.
 
@@ -128,6 +169,20 @@ def batch_of(inputs: Iterable[Any]) -> int | None:
     return None
 
 
+def per_of(costs: Mapping[str, Callable[..., Any]], inputs: Iterable[Any]) -> dict[str, str]:
+    """Return, for costs that depend on inputs, name -> for how many examples they are."""
+    about = per_batch(batch_of(inputs))
+    return {n: about for n, c in costs.items() if about and getattr(c, "per_input", True)}
+
+
+def told(per: Mapping[str, str]) -> str:
+    """Return for how many examples costs are, as the end of a line: ``"; macs per example"``."""
+    groups: dict[str, list[str]] = {}
+    for name, about in per.items():
+        groups.setdefault(about, []).append(name)
+    return "".join(f"; {', '.join(names)} {about}" for about, names in groups.items())
+
+
 def per_batch(examples: int | None) -> str:
     """Return ``"per example"``, ``"for a batch of 8"``, or nothing if it is not known."""
     if examples is None:
@@ -140,9 +195,15 @@ __all__ = [
     "batch_of",
     "equal",
     "in_order",
+    "in_turns",
     "number_of",
     "per_batch",
+    "per_of",
+    "readings_of",
+    "scaled",
+    "shown",
     "spread_of",
     "spreads_of",
+    "told",
     "with_spreads",
 ]

@@ -20,6 +20,7 @@ from ..errors import UnsupportedModuleError
 from ..hooks import MutationHook
 from ..lightning.isolation import isolated_rng
 from ..lightning.plugin_hooks import plugin_hooks
+from ..measured import batch_of
 from ..model_space import ModelSpace
 from ..space.mutable import MutableModule
 from ..supernet import BaseSuperNetModule
@@ -174,6 +175,7 @@ class _Inspector:
             capabilities=capabilities,
             problems=tuple(self.problems),
             warnings=tuple(self.warnings),
+            batch=None if feed is None else batch_of([*feed.args, *feed.kwargs.values()]),
         )
 
     # --- running copies -----------------------------------------------------------------------
