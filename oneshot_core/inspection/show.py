@@ -158,7 +158,7 @@ def _memory(report: Inspection) -> Section:
     ]
     if memory.default_activations is not None:
         where = "" if report.device == "meta" else f", run on {report.device}"
-        note = f"outputs of modules, for {_fed(report)}{where}"
+        note = f"outputs, for {_fed(report)}{where}"
         rows.append(("activations, default", size(memory.default_activations), note))
     if memory.superposed_activations is not None:
         note = "all candidates weighted at once"
