@@ -22,6 +22,7 @@ from oneshot_core.lightning.kit import isolated_rng, plugin_hooks
 from oneshot_core.model_space import ModelSpace
 from oneshot_core.space import MutableModule
 from oneshot_core.supernet import BaseSuperNetModule
+from oneshot_plugins.costs.measured import batch_of
 
 from .capability import Trial
 from .choices import Places, describe
@@ -174,6 +175,7 @@ class _Inspector:
             capabilities=capabilities,
             problems=tuple(self.problems),
             warnings=tuple(self.warnings),
+            batch=None if feed is None else batch_of([*feed.args, *feed.kwargs.values()]),
         )
 
     # --- running copies -----------------------------------------------------------------------

@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -47,6 +48,17 @@ from oneshot_core.lightning.kit import (
 )
 from oneshot_core.searching import Proposals, Searcher
 from oneshot_core.space import Choice
+from oneshot_plugins.costs.measured import (
+    in_order,
+    in_turns,
+    number_of,
+    per_of,
+    readings_of,
+    scaled,
+    shown,
+    spreads_of,
+    told,
+)
 from oneshot_plugins.costs.sample import arguments_of
 
 from .agreement import kendall_tau
@@ -82,7 +94,8 @@ class Ranked:
         architecture: what was computed.
         score: value of the metric.
         metrics: everything that was logged.
-        costs: name -> cost of the frozen network, for those that were asked for.
+        costs: name -> cost of the frozen network, for those that were asked for; a
+            :class:`~oneshot_plugins.costs.measured.Measured` where it has a spread.
     """
 
     architecture: Architecture
@@ -94,14 +107,18 @@ class Ranked:
 class Ranking:
     """Scored architectures, best first; of equals the first scored comes first.
 
+    Scores that differ by no more than their spread are equal.
+
     Args:
         entries: in the order in which they were scored.
         metric: name of the metric.
         mode: ``"max"`` or ``"min"``.
         baselines: what to hold the best against.
+        per: name of a cost -> for how many examples it is, such as ``"per example"``.
 
     Attributes:
         baselines: as given; None where none were asked for.
+        per: as given; without costs that do not depend on inputs.
     """
 
     def __init__(
@@ -111,15 +128,16 @@ class Ranking:
         metric: str,
         mode: str,
         baselines: Baselines | None = None,
+        per: Mapping[str, str] | None = None,
     ) -> None:
         self.metric = metric
         self.mode = mode
         self.baselines = baselines
-        sign = -1 if mode == "max" else 1
-        # NaN compares with nothing: it goes last.
-        self.entries = sorted(
-            entries, key=lambda e: math.inf if math.isnan(e.score) else sign * e.score
-        )
+        self.per = dict(per or {})
+        sign = 1 if mode == "max" else -1
+        scored = list(entries)
+        places = in_order([(scaled(e.score, sign),) for e in scored])
+        self.entries = [scored[place] for place in places]
 
     @property
     def best(self) -> Architecture:
@@ -155,10 +173,11 @@ class Ranking:
         baselines = [] if self.baselines is None else self.baselines.rows
         names = [self.metric, *self.entries[0].costs]
         names += [n for row in baselines[:1] for n in row.values if n not in names]
+        names += [f"{n} spread" for n in spreads_of(_values(self, self.entries[0]))]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["row", *names, "architecture"])
-        rows = [Baseline("ranked", _values(self, e), e.architecture) for e in self.entries]
+        rows = [Baseline("ranked", _with_spreads(self, e), e.architecture) for e in self.entries]
         for row in [*rows, *baselines]:
             choices = "" if row.architecture is None else json.dumps(dict(row.architecture))
             writer.writerow([row.name, *(row.values.get(n, "") for n in names), choices])
@@ -173,12 +192,14 @@ class Ranking:
             "schema": SCHEMA,
             "metric": self.metric,
             "mode": self.mode,
+            "per": self.per,
             "entries": [
                 {
                     "architecture": dict(e.architecture),
                     "score": finite(e.score),
                     "metrics": finite_values(e.metrics),
                     "costs": finite_values(e.costs),
+                    "spreads": finite_values(spreads_of(_values(self, e))),
                 }
                 for e in self.entries
             ],
@@ -198,7 +219,7 @@ class Ranking:
         return self.entries[index]
 
     def __str__(self) -> str:
-        head = f"{len(self)} architectures by {self.metric} ({self.mode})"
+        head = f"{len(self)} architectures by {self.metric} ({self.mode}){told(self.per)}"
         rows = [
             f"{i:>5}  {e.score:.4f}  {e.architecture}{_said(e.costs)}"
             for i, e in enumerate(self.entries[:10], 1)
@@ -233,8 +254,13 @@ def _values(ranking: Ranking, entry: Ranked) -> dict[str, float]:
     return {ranking.metric: entry.score, **entry.costs}
 
 
+def _with_spreads(ranking: Ranking, entry: Ranked) -> dict[str, float]:
+    values = _values(ranking, entry)
+    return values | {f"{name} spread": spread for name, spread in spreads_of(values).items()}
+
+
 def _said(costs: Mapping[str, float]) -> str:
-    return "".join(f"  {name} {cost:,.6g}" for name, cost in costs.items())
+    return "".join(f"  {name} {shown(cost, f'{cost:,.6g}')}" for name, cost in costs.items())
 
 
 def rank(
@@ -270,9 +296,11 @@ def rank(
         mode: ``"max"`` or ``"min"``.
         budget: how many architectures a searcher may score.
         costs: of every frozen network, to be reported beside its score: names of installed costs,
-            or functions ``(network, *inputs) -> float``.
+            or functions ``(network, *inputs) -> float``. Those that measure are called several
+            times for each network, in turns with the others, and have a spread.
         inputs: what ``forward`` is called with to count or measure those: a tensor, or a tuple or
-            list of arguments; by default the ``example_input_array`` of the model.
+            list of arguments; by default the ``example_input_array`` of the model. Costs are those
+            of this batch, and the ranking says of how many examples.
         baselines: whether the largest network and as many random ones as are ranked are scored
             as well, after the others, to be compared with the best. Those of the ranking are not
             scored again, so it is free for ``"all"``, takes one more for a number, and twice
@@ -333,11 +361,12 @@ def rank(
             "  fix: check that the supernet's training loss is finite"
         )
     if measures:
-        scored = [
-            replace(e, costs=_costs(search, e.architecture, measures, arguments or ()))
-            for e in scored
-        ]
-    ranking = Ranking(scored[: len(entries)], metric=_name(metric), mode=mode)
+        costs_of = _costs(search, [e.architecture for e in scored], measures, arguments or ())
+        scored = [replace(e, costs=found) for e, found in zip(scored, costs_of, strict=True)]
+    ranking = Ranking(
+        scored[: len(entries)], metric=_name(metric), mode=mode,
+        per=per_of(measures, arguments or ()),
+    )  # fmt: skip
     if beside is not None:
         values = {e.architecture: _values(ranking, e) for e in scored}
         ranked = [e.architecture for e in ranking]
@@ -367,15 +396,22 @@ def _measures(
 
 def _costs(
     search: BaseOneShotLightningModule,
-    architecture: Architecture,
+    architectures: Sequence[Architecture],
     measures: Mapping[str, Callable[..., float]],
     inputs: Sequence[Any],
-) -> dict[str, float]:
-    network = freeze(search.model, architecture)
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    moved = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), tuple(inputs))
-    with isolated_rng(search.model, search.seed):
-        return {name: float(measure(network, *moved)) for name, measure in measures.items()}
+) -> list[dict[str, float]]:
+    def called(measure: Callable[..., float]) -> Callable[[nn.Module], float]:
+        def call(network: nn.Module) -> float:
+            device = next((p.device for p in network.parameters()), torch.device("cpu"))
+            moved = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), tuple(inputs))
+            with isolated_rng(search.model, search.seed):
+                return measure(network, *moved)
+
+        call.readings = readings_of(measure)  # type: ignore[attr-defined]
+        return call
+
+    networks = [partial(freeze, search.model, architecture) for architecture in architectures]
+    return in_turns(networks, {name: called(measure) for name, measure in measures.items()})
 
 
 def evaluate(
@@ -663,7 +699,7 @@ class _RankingLoop(_EvaluationLoop):
                 "  expected: the metric to rank by\n"
                 "  fix: call self.log('val_acc', ...) in validation_step"
             )
-        value = float(self.score(metrics))
+        value = number_of(self.score(metrics))
         self.entries.append(Ranked(architecture, value, metrics))
         self.progress(value)
         return self.sign * value

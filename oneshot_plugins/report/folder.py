@@ -107,6 +107,7 @@ class Scores:
         left_out: how many have none.
         beside: what was scored to compare them with; None without it.
         limits: name -> lowest and highest that is allowed on a front, None for no limit.
+        per: name of a cost -> for how many examples it is.
     """
 
     objectives: Mapping[str, str]
@@ -115,6 +116,11 @@ class Scores:
     left_out: int
     beside: Beside | None = None
     limits: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    per: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, name: str) -> str:
+        """Return a name with what its numbers are for: ``"macs, per example"``."""
+        return f"{name}, {self.per[name]}" if name in self.per else name
 
 
 @dataclass(frozen=True)
@@ -263,7 +269,8 @@ def _ranking(known: Known, data: dict[str, Any]) -> Scores:
         )
         for place, e in enumerate(entries)
     ]
-    return _scores({metric: data["mode"]}, points, _beside(known, points, data.get("baselines")))
+    beside = _beside(known, points, data.get("baselines"))
+    return replace(_scores({metric: data["mode"]}, points, beside), per=_per(data))
 
 
 def _front(known: Known, data: dict[str, Any]) -> Scores:
@@ -276,7 +283,11 @@ def _front(known: Known, data: dict[str, Any]) -> Scores:
     points.sort(key=lambda p: p.values.get(name, 0.0), reverse=mode == "max")
     beside = _beside(known, points, data.get("baselines"))
     scores = _scores(data["objectives"], points, beside)
-    return replace(scores, limits=data.get("constraints", {}))
+    return replace(scores, limits=data.get("constraints", {}), per=_per(data))
+
+
+def _per(data: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): str(about) for name, about in data.get("per", {}).items()}
 
 
 def _scores(
