@@ -16,7 +16,7 @@ from typing import Any
 from .._registry import Registry, default_registry
 from .._settings import ALLOW, DENY
 from .._version import __version__
-from ..errors import OneShotError, PluginLoadError, PluginSettingsError
+from ..errors import OneShotError, PluginLoadError, PluginSettingsError, stopped_by_signal
 from . import plugins
 from .parser import Parser
 
@@ -27,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     What a user can get wrong is said on stderr, with exit code 2; ``oneshot --debug ...`` shows
-    the traceback as well. An interrupt is exit code 130.
+    the traceback as well. An interrupt is exit code 130, SIGTERM while something trains 143.
 
     Args:
         argv: the arguments; None takes those of the process.
@@ -46,14 +46,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = int(args.run(args) or 0)
             sys.stdout.flush()
             return code
-    except SystemExit as stop:  # argparse has shown its help or what is wrong
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to an interrupt
-            return 130
+    except (SystemExit, KeyboardInterrupt) as stop:
+        signalled = stopped_by_signal(stop)
+        if signalled is not None or not isinstance(stop, SystemExit):
+            return signalled or 130
+        # argparse has shown its help or what is wrong
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # `oneshot plugins list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from .._discovery import describe, import_target
 from .._records import Record
 from .._registry import Registry
-from ..errors import ConformanceError, OneShotError, PluginLoadError
+from ..errors import ConformanceError, OneShotError, PluginLoadError, stopped_by_signal
 from ..hookspecs import Conformance
 from .report import Result
 
@@ -151,6 +151,10 @@ class Case:
 
         It runs in an empty working directory. Random states, warnings, log levels and settings
         such as torch's default dtype are afterwards as they were.
+
+        Raises:
+            KeyboardInterrupt: a signal asks the process to stop (Ctrl-C, or SIGTERM while a
+                network trains); that says nothing about the component.
         """
         from .isolation import isolated  # imports torch
 
@@ -163,6 +167,8 @@ class Case:
         except NothingToCheckError as nothing:
             return self._result("skipped", str(nothing))
         except (Exception, SystemExit) as error:
+            if stopped_by_signal(error) is not None:
+                raise KeyboardInterrupt from error  # pytest takes a SystemExit for a failed test
             message = self._explain(error)
             if reason is not None:
                 return self._result("expected", f"{reason}\n  now: {message}")

@@ -33,7 +33,13 @@ def isolated() -> Iterator[None]:
         ConformanceError: it took longer than :data:`LIMIT_S`, changed a setting of the process,
             or left files behind.
     """
-    with _silent(), _own_randomness(), tempfile.TemporaryDirectory() as folder, _inside(folder):
+    with (
+        _silent(),
+        _own_randomness(),
+        _own_interrupt(),
+        tempfile.TemporaryDirectory() as folder,
+        _inside(folder),
+    ):
         settings = Settings()
         try:
             with _limited(LIMIT_S):
@@ -155,6 +161,17 @@ def _own_randomness() -> Iterator[None]:
             random.setstate(python)
             if numpy is not None:
                 numpy.random.set_state(words)
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Let Ctrl-C work afterwards as before: a Trainer that it stops ignores it from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager
