@@ -35,7 +35,7 @@ def isolated() -> Iterator[None]:
     """
     with (
         _silent(),
-        _own_randomness(),
+        own_randomness(),
         _own_interrupt(),
         tempfile.TemporaryDirectory() as folder,
         _inside(folder),
@@ -150,7 +150,8 @@ def _silent() -> Iterator[None]:
 
 
 @contextmanager
-def _own_randomness() -> Iterator[None]:
+def own_randomness() -> Iterator[None]:
+    """Start from one state of every global random generator, and put back what it was."""
     python, numpy = random.getstate(), sys.modules.get("numpy")
     words = None if numpy is None else numpy.random.get_state()
     with torch.random.fork_rng():
