@@ -25,7 +25,7 @@ def nan(network, *inputs):
 
 def test_what_passes_is_exit_code_0_and_one_line(capsys) -> None:
     assert main(["plugins", "check", "cost:macs"]) == 0
-    assert capsys.readouterr().out == "8 passed, 2 skipped\n"
+    assert capsys.readouterr().out == "9 passed, 1 skipped\n"
 
 
 def test_all_results_are_shown_when_asked_for(capsys) -> None:
