@@ -15,6 +15,7 @@ from typing import Any
 
 from .._registry import Registry, default_registry
 from .._settings import ALLOW, DENY
+from .._table import printable
 from .._version import __version__
 from ..errors import OneShotError, PluginLoadError, PluginSettingsError, stopped_by_signal
 from . import plugins
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        print(f"error: {_in_parts(error, arguments)}", file=sys.stderr)
+        print(f"error: {printable(_in_parts(error, arguments))}", file=sys.stderr)
         return 2
 
 
@@ -167,7 +168,9 @@ def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
         except PluginSettingsError as error:
             if used is not None:
                 raise
-            print(f"error: {error}", file=sys.stderr)  # and show what there is without plugins
+            print(
+                f"error: {printable(str(error))}", file=sys.stderr
+            )  # and show what there is without plugins
             registry = Registry(entry_points=False)
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -182,7 +185,8 @@ def _add_commands(commands: Any, registry: Registry, used: str | None) -> None:
         if record.name == "plugins":
             continue  # reported by `oneshot plugins doctor`
         # argparse reads % as the start of a placeholder.
-        parser = commands.add_parser(record.name, help=record.component.summary.replace("%", "%%"))
+        summary = printable(record.component.summary).replace("%", "%%")
+        parser = commands.add_parser(record.name, help=summary)
         if record.name == used:
             _fill(parser, loaded, f"{record.id} of {record.source}")
 
@@ -210,10 +214,11 @@ def _run_without_command(
     try:
         answers = registry.hook.oneshot_report_header()
     except Exception as error:  # asking for the version must not depend on a plugin
-        print(f"error: a plugin's oneshot_report_header raised {error!r}", file=sys.stderr)
+        text = printable(f"error: a plugin's oneshot_report_header raised {error!r}")
+        print(text, file=sys.stderr)
         return 0
     for line in _header_lines(answers):
-        print(line)
+        print(printable(line))
     return 0
 
 

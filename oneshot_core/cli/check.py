@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from contextlib import redirect_stdout
 
 from .._registry import Registry
+from .._table import printable
 from ..testing import Case, Report, cases
 
 
@@ -47,7 +48,7 @@ def _print(report: Report, verbose: bool) -> None:
         if verbose or result.outcome in ("failed", "advice", "expected"):
             outcome = Text(result.outcome, styles[result.outcome])
             # As Text, since [...] in a string would be markup.
-            table.add_row(outcome, result.subject, result.check, Text(result.message))
+            table.add_row(outcome, result.subject, result.check, Text(printable(result.message)))
     # A pipe has no width: nothing is cut there.
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     if table.row_count:

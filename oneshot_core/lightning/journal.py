@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import reprlib
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..architecture import Architecture
-from ..errors import OneShotError, RankingError
+from ..errors import RankingError
 from ..files import cannot_write
 from .claims import Claims
 from .front import Scored
@@ -124,14 +125,17 @@ class Journal:
             )
             if sorted(values) != self.header["quantities"]:
                 raise KeyError(self.header["quantities"])
-        except (KeyError, TypeError, ValueError, AttributeError, OneShotError) as error:
-            raise RankingError(
-                f"the journal {os.fspath(self.path)!r} is damaged: {json.dumps(entry)[:200]} is no "
-                f"score ({error!r}).\n"
-                "  expected: lines that a search has written\n"
-                "  fix: take the line out, or use another file"
-            ) from error
+        except Exception as error:  # whatever the line holds in the place of what belongs there
+            raise self._damaged(reprlib.repr(entry), error) from error
         return Scored(architecture, values, metrics)
+
+    def _damaged(self, line: str, error: BaseException) -> RankingError:
+        return RankingError(
+            f"the journal {os.fspath(self.path)!r} is damaged: {line} is no score "
+            f"({type(error).__name__}: {str(error)[:200]}).\n"
+            "  expected: lines that a search has written\n"
+            "  fix: take the line out, or use another file"
+        )
 
     def add(self, scored: Scored, *, beside: bool = False) -> None:
         """Append one architecture.
@@ -187,6 +191,8 @@ class Journal:
                 data = json.loads(line)
             except ValueError:
                 continue  # cut off
+            except RecursionError as error:
+                raise self._damaged(line[:200].decode(errors="replace"), error) from error
             if isinstance(data, dict):
                 yield data
 

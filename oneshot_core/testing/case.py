@@ -123,9 +123,9 @@ class Subject:
     def _usable_one(self, sample: Any, key: str, number: int) -> Any:
         """Return a sample that starts from one seed; keyword arguments as they are."""
         takes_options = key.partition(":")[0] in ("strategy", "searcher", "cost", "command")
-        if isinstance(sample, Mapping if takes_options else Sample):
-            if takes_options:
-                return sample
+        if takes_options and isinstance(sample, Mapping):
+            return sample
+        if not takes_options and isinstance(sample, Sample):
             from .samples import require_repeatable, seeded  # imports torch
 
             sample = seeded(sample)
