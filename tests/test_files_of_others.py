@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 import oneshot_core as oneshot
 from oneshot_core import Architecture, AtomicCheckpointIO, LayerChoice
-from oneshot_core._table import Table, printable
+from oneshot_core._table import Table
 from oneshot_core.cli import main
 from oneshot_core.errors import (
     ArchitectureError,
@@ -29,6 +29,7 @@ from oneshot_core.errors import (
 from oneshot_core.inspection.report import Inspection
 from oneshot_core.lightning.checkpoint import load_search_state, search_state
 from oneshot_core.lightning.journal import Journal
+from oneshot_core.terminal import printable
 from oneshot_plugins.costs.build import cost_table
 from oneshot_plugins.costs.table import CostError, CostTable
 from oneshot_plugins.report.folder import ReportError, read_run

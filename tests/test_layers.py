@@ -13,8 +13,8 @@ CORE = sorted((ROOT / "oneshot_core").rglob("*.py"))
 PLUGINS = sorted((ROOT / "oneshot_plugins").rglob("*.py"))
 
 RANK = {
-    "_version": 0, "errors": 0, "_table": 0, "nests": 0,
-    "space": 1, "optimizers": 1, "hookspecs": 1, "_metadata": 1, "files": 1,
+    "_version": 0, "errors": 0, "terminal": 0, "nests": 0,
+    "_table": 1, "space": 1, "optimizers": 1, "hookspecs": 1, "_metadata": 1, "files": 1,
     "_requirements": 2, "_records": 2, "decision": 2, "hooks": 2, "tied": 2,
     "_settings": 3, "supernet": 3,
     "_discovery": 4, "traversal": 4, "model_space": 4,
@@ -28,6 +28,7 @@ RANK = {
 TORCH_FREE = {
     "__init__", "__main__", "_version", "_discovery", "_metadata", "_records", "_registry",
     "_requirements", "_settings", "_table", "cli", "errors", "files", "hookspecs", "nests",
+    "terminal",
 }  # fmt: skip
 """Imported by ``import oneshot_core``, ``oneshot --help`` or by listing plugins."""
 

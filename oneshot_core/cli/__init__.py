@@ -15,9 +15,9 @@ from typing import Any
 
 from .._registry import Registry, default_registry
 from .._settings import ALLOW, DENY
-from .._table import printable
 from .._version import __version__
 from ..errors import OneShotError, PluginLoadError, PluginSettingsError, stopped_by_signal
+from ..terminal import printable
 from . import plugins
 from .parser import Parser
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from contextlib import redirect_stdout
 
 from .._registry import Registry
-from .._table import printable
+from ..terminal import printable
 from ..testing import Case, Report, cases
 
 

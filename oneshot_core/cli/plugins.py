@@ -25,9 +25,9 @@ from .._metadata import Problem
 from .._records import FIRST_PARTY, Record, State
 from .._registry import WALK, Registry
 from .._settings import STRICT
-from .._table import printable
 from .._version import __version__
 from ..hookspecs import KINDS
+from ..terminal import printable
 from . import new
 
 SUMMARY = "show and check the installed plugins"

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from .._registry import Registry
-from .._table import printable
 from ..architecture import SpaceRecord
 from ..errors import CheckpointError, OneShotError, StrategyError
+from ..terminal import printable
 
 if TYPE_CHECKING:
     from .module import BaseOneShotLightningModule

@@ -13,10 +13,10 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oneshot_core._table import printable
 from oneshot_core.cli.target import find_target
 from oneshot_core.errors import OneShotError
 from oneshot_core.files import require_place
+from oneshot_core.terminal import printable
 
 if TYPE_CHECKING:
     from torch import nn
