@@ -123,12 +123,16 @@ class Architecture(Mapping[str, Choice]):
         """Read what :meth:`save` wrote.
 
         Raises:
-            ArchitectureError: the file is not JSON, not an architecture, or of a schema that
-                this version does not know.
-            OSError: the file cannot be read.
+            ArchitectureError: the file cannot be read, is not JSON, not an architecture, or of a
+                schema that this version does not know.
+            FileNotFoundError: there is no such file.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # a folder, no permission
+            raise _unreadable(path, str(error.strerror)) from error
         except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
             raise _unreadable(path, f"it is not JSON ({error})") from error
         schema = data.get("schema") if isinstance(data, dict) else None
@@ -229,7 +233,7 @@ def _unreadable(path: object, why: str) -> ArchitectureError:
     return ArchitectureError(
         f"{os.fspath(path)!r} cannot be read as an architecture: {why}.\n"  # type: ignore[call-overload]
         f"  expected: JSON of schema {SCHEMA!r}\n"
-        "  fix: write the file with Architecture.save"
+        "  fix: name a file that Architecture.save wrote, such as architecture.json of a run folder"
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from torch import nn
 
@@ -27,7 +28,14 @@ class BaseSuperNetModule(nn.Module, ABC):
 
     Args:
         decisions: what decides here; none if the module decides by itself.
+
+    Attributes:
+        sealed: whether its submodules are its own, as of
+            :class:`~oneshot_core.space.MutableModule`. True where ``forward`` or ``select`` relies
+            on what they are, and does more than call them.
     """
+
+    sealed: ClassVar[bool] = False
 
     def __init__(self, *decisions: Decision) -> None:
         nn.Module.__init__(self)  # not super(): a subclass may be of a layer's class as well

@@ -21,7 +21,7 @@ CORE = sorted((ROOT / "oneshot_core").rglob("*.py"))
 PLUGINS = sorted((ROOT / "oneshot_plugins").rglob("*.py"))
 
 RANK = {
-    "_version": 0, "errors": 0, "tables": 0,
+    "_version": 0, "errors": 0, "tables": 0, "terminal": 0,
     "space": 1, "optimizers": 1, "files": 1,
     "decision": 2, "hooks": 2,
     "supernet": 3,
@@ -48,7 +48,8 @@ DOCUMENTED = {
     "oneshot_core.lightning", "oneshot_core.lightning.kit", "oneshot_core.model_space",
     "oneshot_core.nn", "oneshot_core.optimizers",
     "oneshot_core.searching", "oneshot_core.space", "oneshot_core.supernet",
-    "oneshot_core.tables", "oneshot_core.testing", "oneshot_core.traversal",
+    "oneshot_core.tables", "oneshot_core.terminal", "oneshot_core.testing",
+    "oneshot_core.traversal",
 }  # fmt: skip
 """What a plugin may import; docs/design.md lists them."""
 
@@ -69,7 +70,7 @@ MAY_IMPORT = {
 HEAVY = {"pytorch_lightning", "lightning", "lightning_fabric", "torchmetrics"}
 TORCH_FREE = {
     "__init__", "__main__", "_version", "cli", "discovery", "errors", "files", "hookspecs",
-    "tables", "testing",
+    "tables", "terminal", "testing",
 }  # fmt: skip
 """Imported by ``import oneshot_core``, ``oneshot --help`` or by listing plugins."""
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from oneshot_core.cli.target import find_target
 from oneshot_core.errors import OneShotError
 from oneshot_core.files import require_place
+from oneshot_core.terminal import printable
 
 if TYPE_CHECKING:
     from torch import nn
@@ -189,7 +190,7 @@ def _show(args: argparse.Namespace) -> int:
 
 
 def _print(table: CostTable, as_json: bool) -> None:
-    print(json.dumps(table.describe(), indent=1) if as_json else table)
+    print(json.dumps(table.describe(), indent=1) if as_json else printable(str(table)))
 
 
 def _model(target: str) -> nn.Module:

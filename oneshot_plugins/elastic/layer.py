@@ -68,6 +68,7 @@ class MutableLayer(MutableModule, metaclass=_Twin):
     Source: ``nni.nas.nn.pytorch.layers``, ``nni.nas.oneshot.pytorch.supermodule.operation``.
     """
 
+    sealed = True  # a template is called with parts of all tensors, of submodules too
     layer_class: ClassVar[type[nn.Module]]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -32,6 +32,8 @@ class ElasticLayer(BaseSuperNetModule):
     Wan et al., "FBNetV2", arXiv:2004.05565, section 3.1, for weighted channels.
     """
 
+    sealed = True
+
     def __init__(self, layer: MutableLayer, *decisions: Decision) -> None:
         super().__init__(*decisions)
         # What the layer is to others, such as its momentum or number of channels, stays readable

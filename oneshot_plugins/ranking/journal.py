@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from oneshot_core.architecture import Architecture
-from oneshot_core.errors import OneShotError, RankingError
+from oneshot_core.errors import RankingError
 from oneshot_core.files import cannot_write
 from oneshot_core.space import Choice
 from oneshot_plugins.costs.measured import spreads_of, with_spreads
@@ -129,8 +130,8 @@ class Journal:
             values = with_spreads(values, dict(entry.get("spreads", {})))
             if sorted(values) != self.header["quantities"]:
                 raise KeyError(self.header["quantities"])
-        except (KeyError, TypeError, ValueError, AttributeError, OneShotError) as error:
-            raise self._damaged(entry, error) from error
+        except Exception as error:  # whatever the line holds in the place of what belongs there
+            raise self._damaged(reprlib.repr(entry), error) from error
         return Scored(architecture, values, metrics)
 
     def _numbers(self, entry: dict[str, Any]) -> dict[str, float]:
@@ -138,12 +139,12 @@ class Journal:
             values = {str(name): float(value) for name, value in entry["values"].items()}
             return with_spreads(values, dict(entry["spreads"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise self._damaged(entry, error) from error
+            raise self._damaged(reprlib.repr(entry), error) from error
 
-    def _damaged(self, entry: dict[str, Any], error: Exception) -> RankingError:
+    def _damaged(self, line: str, error: BaseException) -> RankingError:
         return RankingError(
-            f"the journal {os.fspath(self.path)!r} is damaged: {json.dumps(entry)[:200]} is no "
-            f"score ({error!r}).\n"
+            f"the journal {os.fspath(self.path)!r} is damaged: {line} is no score "
+            f"({type(error).__name__}: {str(error)[:200]}).\n"
             "  expected: lines that a search has written\n"
             "  fix: take the line out, or use another file"
         )
@@ -224,6 +225,8 @@ class Journal:
                 data = json.loads(line)
             except ValueError:
                 continue  # cut off
+            except RecursionError as error:
+                raise self._damaged(line[:200].decode(errors="replace"), error) from error
             if isinstance(data, dict):
                 yield data
 

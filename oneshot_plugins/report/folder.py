@@ -172,8 +172,24 @@ def read_run(path: Path) -> Run:
         _read(path / "ranking.json", "oneshot.ranking/1", partial(_ranking, known)),
         _read(path / "pareto.json", "oneshot.pareto/1", partial(_front, known)),
         _read(path / "baselines.json", "oneshot.baselines/1", partial(_baselines, known)),
-        config.read_text(encoding="utf-8") if config.is_file() else None,
+        config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
     )
+
+
+def require_no_link(path: Path) -> None:
+    """Refuse to write through a link: in a folder of others it may lead to any file of the user's.
+
+    What is no regular file, such as ``/dev/stdout``, is no risk.
+
+    Raises:
+        ReportError: ``path`` is a link to a file, or to nothing.
+    """
+    if path.is_symlink() and (path.is_file() or not path.exists()):
+        raise ReportError(
+            f"{str(path)!r} is a link to {str(path.resolve())!r}, which would be overwritten.\n"
+            "  expected: a path that is no link\n"
+            "  fix: remove the link, or name that file itself"
+        )
 
 
 def _choices(parameters: Mapping[str, Any], choices: Mapping[str, Any]) -> Choices:
@@ -203,13 +219,15 @@ def _read(path: Path, schema: str, parse: Any) -> Any:
                 "  fix: use the version of oneshot-core that wrote it"
             )
         return parse(data)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ReportError, OSError):
+        raise
+    except Exception as error:  # whatever the file holds in the place of what belongs there
         raise _damaged(path, schema, error) from error
 
 
 def _damaged(path: Path, schema: str, error: Exception) -> ReportError:
     return ReportError(
-        f"{str(path)!r} cannot be read: {type(error).__name__}: {error}.\n"
+        f"{str(path)!r} cannot be read: {type(error).__name__}: {str(error)[:200]}.\n"
         f"  expected: JSON of schema {schema!r}, as docs/run-folder.md describes it\n"
         "  fix: write it again, or take it out of the folder: the report goes without"
     )
@@ -243,7 +261,9 @@ def _read_lines(path: Path) -> History | None:
             epochs.append(Epoch(int(data["epoch"]), data["probabilities"], data.get("metrics", {})))
         candidates = {k: [*map(_candidate, c)] for k, c in first["candidates"].items()}
         return History(candidates, [e for e in epochs if _is_complete(e, candidates)])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:
         raise _damaged(path, schema, error) from error
 
 
@@ -334,5 +354,5 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float]:
 
 __all__ = [
     "Baseline", "Beside", "Choices", "Epoch", "History", "Point", "ReportError", "Run", "Scores",
-    "read_run",
+    "read_run", "require_no_link",
 ]  # fmt: skip

@@ -32,6 +32,8 @@ class RunFolder:
         ranking: scored architectures.
         table: the same as CSV.
         costs: folder of tables of the costs that the search was made with.
+        lock: held by the process that writes into the folder.
+        running: says which process that is.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -44,6 +46,8 @@ class RunFolder:
         self.ranking = self.path / "ranking.json"
         self.table = self.path / "ranking.csv"
         self.costs = self.path / "costs"
+        self.lock = self.path / "run.lock"
+        self.running = self.path / "running.json"
 
     def __str__(self) -> str:
         return str(self.path)
@@ -77,12 +81,18 @@ class RunFolder:
             return {}
         try:
             data = json.loads(self.record.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             data = None
-        if not isinstance(data, Mapping) or data.get("schema") != RUN_SCHEMA:
+        if (
+            not isinstance(data, Mapping)
+            or data.get("schema") != RUN_SCHEMA
+            or type(data.get("sessions", 0)) is not int
+            or type(data.get("seconds", 0.0)) not in (int, float)
+            or not isinstance(data.get("started", ""), str)
+        ):
             raise RunError(
                 f"{str(self.record)!r} cannot be read as the record of a run.\n"
-                f"  expected: JSON of schema {RUN_SCHEMA!r}\n"
+                f"  expected: JSON of schema {RUN_SCHEMA!r}, as docs/run-folder.md describes it\n"
                 "  fix: use the version of oneshot-core that wrote it, or another folder"
             )
         return dict(data)

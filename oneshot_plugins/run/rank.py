@@ -58,20 +58,23 @@ class RankCommand:
         """Rank, write and print.
 
         Raises:
-            RunError: the folder has not what is needed, or an argument has no meaning.
+            RunError: the folder has not what is needed, another process writes into it, or an
+                argument has no meaning.
             RankingError: nothing can be scored as asked.
         """
         require_jsonargparse()
         from dataclasses import fields, replace
 
+        from .lock import held
         from .ranking import rank, save
         from .rebuild import load_run
 
         run = load_run(args.run_folder, "rank")
         given = {f.name: getattr(args, f.name, None) for f in fields(run.ranking)}
         settings = replace(run.ranking, **{k: v for k, v in given.items() if v is not None})
-        ranking = rank(run.search, run.data, settings)
-        save(ranking, run.folder)
+        with held(run.folder):
+            ranking = rank(run.search, run.data, settings)
+            save(ranking, run.folder)
         print(ranking)
         print(f"written: {run.folder.ranking}, {run.folder.table}, {run.folder.architecture}")
         return 0

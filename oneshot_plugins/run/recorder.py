@@ -17,6 +17,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 import oneshot_core
 from oneshot_core import BaseOneShotLightningModule, BaseSuperNetModule
+from oneshot_core.errors import stopped_by_signal
 from oneshot_core.files import write_text
 from oneshot_core.lightning.kit import tree_of
 from oneshot_core.space import diagrams_in
@@ -81,7 +82,7 @@ class RunRecorder(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         if trainer.is_global_zero and self._record:
-            stopped = isinstance(exception, KeyboardInterrupt)
+            stopped = stopped_by_signal(exception) is not None
             error = None if stopped else f"{type(exception).__name__}: {exception}"
             self._write("interrupted" if stopped else "failed", trainer, error=error)
 
@@ -133,13 +134,31 @@ class RunRecorder(Callback):
             file.write(json.dumps(line, allow_nan=False) + "\n")
 
     def _lines(self) -> list[dict[str, Any]]:
-        """Read the file; a line that a kill has cut off is left out."""
+        """Read the file; a line that a kill has cut off is left out.
+
+        Raises:
+            RunError: it was not written by a recorder.
+        """
         found: list[dict[str, Any]] = []
-        for line in self.folder.probabilities.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                break
+        path = self.folder.probabilities
+        try:
+            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
+                try:
+                    data = json.loads(line)
+                except ValueError:
+                    break
+                if type(data["epoch"] if number else 0) is not int:
+                    raise TypeError(data["epoch"])
+                found.append(data)
+            if not found or found[0]["schema"] != PROBABILITIES_SCHEMA:
+                raise ValueError("the first line says no schema that is known")
+        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+            raise RunError(
+                f"{str(path)!r} is damaged: {type(error).__name__}: {error}.\n"
+                f"  expected: lines of schema {PROBABILITIES_SCHEMA!r}, as docs/run-folder.md "
+                "describes them\n"
+                "  fix: put a copy of it in its place, or delete it: a resumed run goes on without"
+            ) from error
         return found
 
 

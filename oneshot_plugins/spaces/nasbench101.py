@@ -205,6 +205,8 @@ class NasBench101Cell(MutableModule):
     ``nni.nas.hub.pytorch.modules.NasBench101Cell``, which no one-shot strategy there can train.
     """
 
+    sealed = True  # operations are cut to the width of a vertex: others in their place would not be
+
     def __init__(
         self,
         inputs: int,
@@ -382,6 +384,8 @@ class MixedNasBench101Cell(BaseSuperNetModule):
         cell: what is replaced; its submodules are shared.
         decisions: one for each label.
     """
+
+    sealed = True
 
     def __init__(self, cell: NasBench101Cell, *decisions: Decision) -> None:
         super().__init__(*decisions)

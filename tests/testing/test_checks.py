@@ -742,6 +742,19 @@ class AlwaysTheFirst(Supernet):
         return next(iter(self.candidates.values()))(*args)
 
 
+@shows("cross-hook.what-is-chosen-survives-hook", "mutation_hook")
+def keeps_choices_to_itself(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    return True if isinstance(module, oneshot.MutableModule) else None
+
+
+def never_the_same() -> list[Sample]:
+    return [Sample(nn.ReLU, lambda: (torch.full((2, 2), float(next(COUNT))),))]
+
+
+@shows("component.samples-repeat-themselves", "mutation_hook", samples="never_the_same")
+def is_tried_with_noise(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any: ...
+
+
 def _case_id(value: Any) -> str:
     check, _, target, _ = value
     return f"{check}-{getattr(target, '__name__', type(target).__name__)}"
