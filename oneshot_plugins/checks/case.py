@@ -142,7 +142,7 @@ class Subject:
         if takes_options and isinstance(sample, Mapping):
             return sample
         if not takes_options and isinstance(sample, Sample):
-            from oneshot_core.testing.samples import require_repeatable, seeded  # imports torch
+            from .samples import require_repeatable, seeded  # imports torch
 
             sample = seeded(sample)
             if (key, number) not in self._usable:

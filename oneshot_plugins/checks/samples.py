@@ -10,12 +10,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from oneshot_core.errors import OneShotError
+from oneshot_core.model_space import ModelSpace
+from oneshot_core.space import MutableModule
 from oneshot_plugins.checks.case import Sample, SamplesError
 from oneshot_plugins.checks.isolation import own_randomness
-
-from ..errors import OneShotError
-from ..model_space import ModelSpace
-from ..space import MutableModule
 
 FIX = (
     "build all of it anew in each call, and draw from the global generators, which get a seed "
