@@ -75,8 +75,7 @@ class ModuleFacade(LightningModule):
         :meth:`parameters` gives the user's alone: what is averaged, clipped or frozen.
         """
         yield from self.model.named_parameters(prefix, recurse, remove_duplicate)
-        if recurse:
-            yield from self._own.named_parameters(prefix, remove_duplicate=remove_duplicate)
+        yield from self._own.named_parameters(prefix, remove_duplicate=remove_duplicate)
 
     def __getattr__(self, name: str) -> Any:
         own = self.__dict__.get("_own")
@@ -120,11 +119,16 @@ class ModuleFacade(LightningModule):
     def __dir__(self) -> list[str]:
         return sorted({*super().__dir__(), *dir(self._own), *dir(self.model)})
 
+    # torch.distributed.checkpoint follows names of parameters, attribute by attribute, and asks by
+    # this method behind which attribute each begins: a user's submodule may be called "model".
+
     def _fqn_modifiers(self) -> dict[str, str]:
-        # torch.distributed.checkpoint follows names of parameters, attribute by attribute; one may
-        # be that of an attribute here.
         names = chain.from_iterable(self.__dict__[table] for table in _TABLES)
-        return dict.fromkeys(names, "model")
+        return dict.fromkeys(names, "_users_module")
+
+    @property
+    def _users_module(self) -> LightningModule:
+        return self.model
 
 
 class HookSlot:

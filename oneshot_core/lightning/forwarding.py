@@ -115,9 +115,13 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         "call",
         "keys, tensors and messages are those of the user's module; also inside another module",
         """
-        state_dict load_state_dict get_extra_state set_extra_state
-        _save_to_state_dict _load_from_state_dict
+        state_dict load_state_dict _save_to_state_dict _load_from_state_dict
         """,
+    ),
+    **_each(
+        "inherit",
+        "torch asks the class whether they are overridden; it meets the user's in its state_dict",
+        "get_extra_state set_extra_state",
     ),
     **_each(
         "call",
