@@ -302,7 +302,9 @@ def test_stochastic_weight_averaging_leaves_the_architecture_alone(
             seen.append(pl_module.export_probs())
 
     swa = StochasticWeightAveraging(swa_lrs=0.05, swa_epoch_start=1, annealing_epochs=1)
-    make_trainer(max_epochs=4, callbacks=[swa, Looks()]).fit(search, make_loader(16), make_loader(4))
+    make_trainer(max_epochs=4, callbacks=[swa, Looks()]).fit(
+        search, make_loader(16), make_loader(4)
+    )
 
     assert search.export_probs() == seen[-1]
     assert seen[0] != seen[-1]
