@@ -117,7 +117,7 @@ class ModuleFacade(LightningModule):
         return own is not None and any(name in own.__dict__[table] for table in _TABLES)
 
     def __dir__(self) -> list[str]:
-        return sorted({*super().__dir__(), *dir(self._own), *dir(self.model)})
+        return sorted({*object.__dir__(self), *dir(self._own), *dir(self.model)})
 
     # torch.distributed.checkpoint follows names of parameters, attribute by attribute, and asks by
     # this method behind which attribute each begins: a user's submodule may be called "model".

@@ -638,7 +638,7 @@ def test_a_search_equals_itself_only_and_sets_keep_both() -> None:
     """torch keeps modules in sets; one that equalled the other would be left out of them."""
     search = oneshot.search(Net())
 
-    assert search == search  # noqa: PLR0124
+    assert search == search
     assert search != search.model
     assert len({search, search.model}) == 2
     assert {search: 1, search.model: 2}[search] == 1
