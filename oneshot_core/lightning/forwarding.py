@@ -3,9 +3,10 @@
 Lightning asks the module it was given: is this hook overridden, what is its signature, set
 this private slot, read that attribute. The wrapper answers each as the user's module would:
 
-- hooks are instance attributes whose ``__wrapped__`` is the user's bound method, which is
-  where Lightning's ``is_overridden`` and signature checks look;
-- slots that the Trainer reads or writes on the module are data descriptors;
+- hooks are small objects whose ``__wrapped__`` is the user's bound method, which is where
+  Lightning's ``is_overridden`` and signature checks look; None where the user's is None;
+- slots and properties that the Trainer reads or writes on the module are data descriptors;
+- methods call the user's, whose overrides therefore run;
 - everything else falls through ``__getattr__`` / ``__setattr__`` of the wrapper.
 
 :data:`TREATMENT` names every overridable member of a LightningModule once, with what is done
@@ -14,7 +15,6 @@ about it and why. A test reads the installed Lightning and fails for one that is
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from pytorch_lightning import LightningModule
@@ -28,7 +28,14 @@ if TYPE_CHECKING:
     from .facade import ModuleFacade
     from .module import BaseOneShotLightningModule
 
-Kind = Literal["delegate", "own", "inherit"]
+Kind = Literal["delegate", "call", "move", "register", "forward", "own", "inherit"]
+"""What is done about a member.
+
+``delegate``: a hook, passed on with what the search adds around it. ``call``: a method that calls
+the user's. ``move``: as well, and then does the same to what belongs to the search. ``register``:
+where an attribute of that name would be set. ``forward``: a property of the user's module. ``own``:
+the search's. ``inherit``: Lightning's, which does the same on both.
+"""
 
 
 def _each(kind: Kind, reason: str, names: str) -> dict[str, tuple[Kind, str]]:
@@ -64,46 +71,99 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         "on_fit_start on_fit_end",
     ),
     **_each("own", "a search may be driven by hand", "automatic_optimization"),
-    **_each("own", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
     **_each(
         "own",
         "the search's state is one extra entry beside the user's",
         "on_save_checkpoint on_load_checkpoint",
     ),
     **_each("own", "a class-level forward: DDP assigns to it and restores it", "forward"),
-    **_each(
-        "own",
-        "metric names must be those of the user's module, without a prefix",
-        "log log_dict",
-    ),
     **_each("own", "a wrapper cannot be built from a file alone", "load_from_checkpoint"),
     **_each(
         "own",
-        "the user's module is what is exported",
-        "to_onnx to_torchscript to_tensorrt",
+        "optimizers may hold parameters of the search, and a sharded checkpoint names them",
+        "named_parameters",
     ),
     **_each(
         "inherit",
-        "acts on self.trainer or on all parameters, the same for both modules",
-        """
-        manual_backward clip_gradients
-        toggle_optimizer untoggle_optimizer toggled_optimizer
-        all_gather print freeze unfreeze
-        trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
-        device dtype device_mesh to cuda cpu type float double half
-        """,
-    ),
-    **_each(
-        "inherit",
-        "reads a slot that is forwarded to the user's module",
-        """
-        example_input_array strict_loading hparams hparams_initial
-        """,
+        "asks whether the search optimizes manually, which a driver may do for a user who does not",
+        "manual_backward",
     ),
     **_each(
         "inherit",
         "for the user's own constructor; the wrapper has no hyperparameters",
         "save_hyperparameters remove_ignored_hparams",
+    ),
+    **_each(
+        "move",
+        "an override of the user's runs; the architecture parameters follow",
+        """
+        to cpu cuda ipu xpu mtia double half float bfloat16 type to_empty share_memory _apply
+        train eval
+        """,
+    ),
+    **_each(
+        "call",
+        "acts on the weights, not on the architecture; an override of the user's runs",
+        "zero_grad requires_grad_ freeze unfreeze apply compile",
+    ),
+    **_each(
+        "call",
+        "the user's module shows its submodules, weights and buffers, under its own names",
+        """
+        modules named_modules children named_children parameters buffers named_buffers
+        get_submodule set_submodule get_parameter get_buffer extra_repr
+        """,
+    ),
+    **_each(
+        "call",
+        "keys, tensors and messages are those of the user's module; also inside another module",
+        """
+        state_dict load_state_dict _save_to_state_dict _load_from_state_dict
+        """,
+    ),
+    **_each(
+        "inherit",
+        "torch asks the class whether they are overridden; it meets the user's in its state_dict",
+        "get_extra_state set_extra_state",
+    ),
+    **_each(
+        "call",
+        "the user's module is what is called inside its own steps",
+        """
+        register_forward_hook register_forward_pre_hook register_backward_hook
+        register_full_backward_hook register_full_backward_pre_hook
+        register_state_dict_pre_hook register_state_dict_post_hook
+        register_load_state_dict_pre_hook register_load_state_dict_post_hook
+        """,
+    ),
+    **_each(
+        "call",
+        "metric names must be those of the user's module, without a prefix",
+        "log log_dict",
+    ),
+    **_each("call", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
+    **_each(
+        "call",
+        "the user's module is what is exported",
+        "to_onnx to_torchscript to_tensorrt",
+    ),
+    **_each(
+        "call",
+        "acts on the trainer, the same for both modules; an override of the user's runs",
+        "clip_gradients toggle_optimizer untoggle_optimizer toggled_optimizer all_gather print",
+    ),
+    **_each(
+        "register",
+        "a strategy's constructor registers with the search, everybody else with the user's module",
+        "register_buffer register_parameter register_module add_module",
+    ),
+    **_each(
+        "forward",
+        "read from and written to the user's module, which may define it by itself",
+        """
+        trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
+        device dtype device_mesh example_input_array strict_loading hparams hparams_initial
+        """,
     ),
 }
 
@@ -116,26 +176,18 @@ PASSED_ON: Final = tuple(
 with ``super()`` is the user's."""
 
 
-def passed_on(name: str) -> Callable[..., Any]:
-    """Return a method that calls the user's hook of that name."""
-
-    def hook(self: ModuleFacade, *args: Any, **kwargs: Any) -> Any:
-        return getattr(self.model, name)(*args, **kwargs)
-
-    hook.__name__ = name
-    hook.__qualname__ = f"ModuleFacade.{name}"
-    hook.__doc__ = f"Call ``{name}`` of ``model``."
-    return hook
-
-
 FORWARDED_SLOTS: Final = (
     "prepare_data_per_node",
     "allow_zero_length_dataloader_with_multiple_devices",
     "_automatic_optimization",
     "_compiler_ctx",
     "_current_fx_name",
+    "_device",
     "_device_mesh",
+    "_dtype",
     "_example_input_array",
+    "_fabric",
+    "_fabric_optimizers",
     "_hparams",
     "_hparams_initial",
     "_hparams_name",
@@ -143,6 +195,8 @@ FORWARDED_SLOTS: Final = (
     "_metric_attributes",
     "_param_requires_grad_state",
     "_strict_loading",
+    "_trainer",
+    "training",
 )
 """Attributes that Lightning reads or writes on the module it was given."""
 
@@ -156,11 +210,11 @@ class ForwardedSlot:
     def __get__(self, wrapper: ModuleFacade | None, owner: type) -> Any:
         if wrapper is None:
             return self
-        return getattr(wrapper.__dict__["_modules"]["model"], self.name)
+        return getattr(wrapper.__dict__["model"], self.name)
 
     def __set__(self, wrapper: ModuleFacade, value: object) -> None:
         # LightningModule.__init__ writes the slots before there is a user's module.
-        model = wrapper.__dict__["_modules"].get("model")
+        model = wrapper.__dict__.get("model")
         if model is None:
             return
         if self.name in model.__dict__:  # written 40 times a batch: no need to ask nn.Module
@@ -173,8 +227,12 @@ class InnerHook:
     """One Lightning hook of the wrapper: the user's, with what the search adds around it.
 
     A strategy may define a hook that reports an event (``on_*``), too: it runs first, and the
-    user's gives the answer.
+    user's gives the answer. Names, documentation and everything else that a method has are those
+    of the user's.
     """
+
+    def __init_subclass__(cls) -> None:
+        cls.__doc__ = InnerHook.__dict__["__doc__"]
 
     def __init__(self, wrapper: BaseOneShotLightningModule, name: str) -> None:
         self.wrapper = wrapper
@@ -189,14 +247,26 @@ class InnerHook:
         hook = getattr(self.wrapper.model, self.name)
         return getattr(hook, "__wrapped__", hook)
 
+    @property
+    def acts(self) -> bool:
+        """Whether the search does something here even if the user's hook is None."""
+        return self.shared
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.shared:
             getattr(type(self.wrapper), self.name)(self.wrapper, *args, **kwargs)
-        # Not self.wrapper.model: nn.Module finds submodules last, and this runs 30 times a batch.
-        return getattr(self.wrapper.__dict__["_modules"]["model"], self.name)(*args, **kwargs)
+        users = getattr(self.wrapper.model, self.name)
+        return None if users is None else users(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(self.wrapper.model, self.name), name)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.wrapper, self.name)
+
+
+# A class cannot say in its body that the documentation of its instances is found when asked for.
+InnerHook.__doc__ = property(lambda self: getattr(self.wrapper.model, self.name).__doc__)  # type: ignore[assignment]
 
 
 def looks_like(before: object, value: Any) -> Any:
@@ -212,6 +282,10 @@ def looks_like(before: object, value: Any) -> Any:
 
 class MutatingHook(InnerHook):
     """``setup`` or ``configure_model``: layers made there are mutated as well."""
+
+    @property
+    def acts(self) -> bool:
+        return self.wrapper.manual_driver is not None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
@@ -273,6 +347,10 @@ class EvaluationStepHook(InnerHook):
 class SchedulerStepHook(InnerHook):
     """``lr_scheduler_step``: the user's hook never sees the architecture's schedulers."""
 
+    @property
+    def acts(self) -> bool:
+        return bool(self.wrapper.architecture_optimizers())
+
     def __call__(self, scheduler: Any, metric: Any) -> Any:
         if self.wrapper.is_architecture_scheduler(scheduler):
             return scheduler.step() if metric is None else scheduler.step(metric)
@@ -298,6 +376,10 @@ class OptimizersHook(InnerHook):
 class ClippingHook(InnerHook):
     """``on_before_optimizer_step``: where a search that is driven by hand clips gradients."""
 
+    @property
+    def acts(self) -> bool:
+        return self.shared or self.wrapper.manual_driver is not None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         if self.wrapper.manual_driver is not None:
@@ -308,6 +390,10 @@ class ClippingHook(InnerHook):
 class EpochEndHook(InnerHook):
     """``on_train_epoch_end``: the last place for schedulers that monitor a metric."""
 
+    @property
+    def acts(self) -> bool:
+        return self.shared or self.wrapper.scheduler_steps is not None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         if self.wrapper.scheduler_steps is not None:
@@ -317,6 +403,10 @@ class EpochEndHook(InnerHook):
 
 class BatchStartHook(InnerHook):
     """``on_train_batch_start``: where the batch begins if the loop could not be entered."""
+
+    @property
+    def acts(self) -> bool:
+        return self.shared or self.wrapper.searches_in_hooks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.wrapper.scheduler_steps is not None:
@@ -353,6 +443,11 @@ def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
         if kind != "delegate" or not hasattr(type(wrapper), name):
             continue
         if name.startswith("on_") or not is_defined_by_strategy(type(wrapper), name):
-            wrapper.__dict__[name] = _SPECIAL.get(name, InnerHook)(wrapper, name)
+            wrapper.__dict__[name] = new_hook(wrapper, name)
         elif name == "training_step":
             wrapper.__dict__[name] = OwnStepHook(wrapper, name)
+
+
+def new_hook(wrapper: BaseOneShotLightningModule, name: str) -> InnerHook:
+    """Return what stands on ``wrapper`` for a hook of the user's."""
+    return _SPECIAL.get(name, InnerHook)(wrapper, name)

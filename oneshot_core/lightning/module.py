@@ -742,13 +742,17 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         return self._scheduler_steps
 
     @property
+    def searches_in_hooks(self) -> bool:
+        """Whether something is done in ``on_train_batch_start``, by hooks instead of the loop."""
+        outside = self._is_fitting() and not self._inside_loop
+        return outside or self._scheduler_steps is not None
+
+    @property
     def automatic_optimization(self) -> bool:
         """Whether Lightning's loop trains the weights: as ``model`` says, unless driven by hand."""
         if self._manual is not None:
             return not self._manual.settled
-        # Not self.model: nn.Module finds submodules last, and this is asked five times a batch.
-        model: LightningModule = self.__dict__["_modules"]["model"]
-        return model.automatic_optimization
+        return self.model.automatic_optimization
 
     @automatic_optimization.setter
     def automatic_optimization(self, automatic_optimization: bool) -> None:
@@ -776,7 +780,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
     def on_fit_start(self) -> None:
         """Start the user's fit, then enter the loop and append the architecture optimizers."""
-        self.model.on_fit_start()
+        self.call_users("on_fit_start")
         require_agreement(self)
         self.check_fit()
         self._inside_loop = not self.automatic_optimization or install_engine(self.trainer, self)
@@ -809,7 +813,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self.manual_driver.stop()
         self._scheduler_steps = None
         self._inside_loop = False
-        self.model.on_fit_end()
+        self.call_users("on_fit_end")
 
     def architecture_optimizers(self) -> Optimizer | list[Optimizer] | None:
         """Return the optimizers of the architecture parameters; a list only of two or more.
@@ -832,14 +836,13 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         # Decisions are equal on all ranks by construction; in a bucket they would be unused.
         users = getattr(self.model, "_ddp_params_and_buffers_to_ignore", [])
-        ours = [*self.decisions.named_parameters(), *self.decisions.named_buffers()]
-        return [f"model.{name}" for name in users] + [f"decisions.{name}" for name, _ in ours]
+        return [*users, *(name for name, _ in self._own.named_parameters())]
 
     # --- Lightning: checkpoints -----------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the user's module save, then add the state of the search as one entry."""
-        self.model.on_save_checkpoint(checkpoint)
+        self.call_users("on_save_checkpoint", checkpoint)
         checkpoint[CHECKPOINT_KEY] = search_state(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -855,7 +858,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         saved = checkpoint.get(CHECKPOINT_KEY)
         if saved is not None:
             load_search_state(self, saved)
-        self.model.on_load_checkpoint(checkpoint)
+        self.call_users("on_load_checkpoint", checkpoint)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]

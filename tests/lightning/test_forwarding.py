@@ -379,7 +379,8 @@ def test_architecture_parameters_are_on_the_search_and_not_in_the_users_module()
     alpha = search.decisions["layer"].alpha
 
     assert all(alpha is not p for p in search.model.parameters())
-    assert any(alpha is p for p in search.parameters())
+    assert any(alpha is p for _, p in search.named_parameters())
+    assert all(alpha is not p for p in search.parameters())  # what is averaged, or frozen
 
 
 def test_forward_stays_a_method_that_can_be_assigned_and_restored() -> None:
