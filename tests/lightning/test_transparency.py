@@ -908,14 +908,15 @@ DRIVERS = {
 # One case for each thing that drivers do in their own way: the step and what surrounds it, what is
 # saved and restored, what comes from the Trainer's tuners and callbacks, copies, manual
 # optimization; and the cases that "learning-beside" cannot take.
-TELLING = (
-    "two_lists_mixed no_optimizer plateau_step returns_none takes_iterator user_error "
-    "no_training_step hooks_accumulate_clip hooks_skip_steps hooks_stop_epoch hooks_lbfgs "
-    "hooks_sixteen_mixed_clip max_steps_and_validation_inside_epochs checkpoints_of_everything "
-    "learning_rate_monitor weight_averaging resumed_inside_an_epoch finetuning torchmetrics "
-    "datamodule evaluation_without_a_fit fit_twice learning_rate_finder batch_size_finder pickled "
-    "gan"
-).split()
+TELLING = {
+    "two_lists_mixed", "no_optimizer", "plateau_step", "returns_none", "takes_iterator",
+    "user_error", "no_training_step", "hooks_accumulate_clip", "hooks_skip_steps",
+    "hooks_stop_epoch", "hooks_lbfgs", "hooks_sixteen_mixed_clip",
+    "max_steps_and_validation_inside_epochs", "checkpoints_of_everything",
+    "learning_rate_monitor", "weight_averaging", "resumed_inside_an_epoch", "finetuning",
+    "torchmetrics", "datamodule", "evaluation_without_a_fit", "fit_twice",
+    "learning_rate_finder", "batch_size_finder", "pickled", "gan",
+}  # fmt: skip
 
 
 def wrapped_case(name: str, driver: str) -> Any:
@@ -966,7 +967,7 @@ def test_wrapped_training_equals_bare_training(
 
 
 def test_every_telling_case_is_a_case() -> None:
-    assert set(TELLING) <= set(CASES)
+    assert set(CASES) >= TELLING
 
 
 def tampered(**methods: Callable[..., Any]) -> type[UniformSampling]:
