@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from oneshot_plugins.inspect.inspection import Inspection, inspect
+    from oneshot_plugins.ranking.evaluation import Ranked, Ranking
+    from oneshot_plugins.ranking.front import ParetoFront
+    from oneshot_plugins.run.rows import LogCheckpointRow
+    from oneshot_plugins.run.seeding import SeedEachBatch
+
     from . import nn
-    from ._registry import Registry
     from .architecture import Architecture, freeze
     from .decision import Active, Decision, DecisionTable
+    from .discovery import Registry
     from .hooks import MutationHook, no_default_hook
     from .hookspecs import Component, hookimpl
-    from .inspection import Inspection, inspect
     from .lightning import (
         AtomicCheckpointIO,
         BaseOneShotLightningModule,
-        LogCheckpointRow,
-        ParetoFront,
-        Ranked,
-        Ranking,
-        SeedEachBatch,
         search,
     )
     from .model_space import ModelSpace
@@ -71,16 +71,16 @@ _HOME = {
     "uniform": "space",
     "search": "lightning",
     "AtomicCheckpointIO": "lightning",
-    "LogCheckpointRow": "lightning",
-    "SeedEachBatch": "lightning",
+    "LogCheckpointRow": "oneshot_plugins.run.rows",
+    "SeedEachBatch": "oneshot_plugins.run.seeding",
     "Architecture": "architecture",
     "freeze": "architecture",
-    "ParetoFront": "lightning",
-    "Ranked": "lightning",
-    "Ranking": "lightning",
+    "ParetoFront": "oneshot_plugins.ranking.front",
+    "Ranked": "oneshot_plugins.ranking.evaluation",
+    "Ranking": "oneshot_plugins.ranking.evaluation",
     "ModelSpace": "model_space",
-    "Inspection": "inspection",
-    "inspect": "inspection",
+    "Inspection": "oneshot_plugins.inspect.inspection",
+    "inspect": "oneshot_plugins.inspect.inspection",
     # what an extension builds on
     "Active": "decision",
     "BaseOneShotLightningModule": "lightning",
@@ -93,7 +93,7 @@ _HOME = {
     "MutationHook": "hooks",
     "ParameterSpec": "space",
     "RangeChoice": "space",
-    "Registry": "_registry",
+    "Registry": "discovery",
     "Value": "space",
     "hookimpl": "hookspecs",
     "merge_optimizers": "optimizers",
@@ -151,12 +151,14 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "registry":
-        return import_module("._registry", __name__).default_registry()
+        return import_module(".discovery", __name__).default_registry()
     if name == "nn":
         return import_module(".nn", __name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+    home = _HOME[name]
+    absolute = home if home.startswith("oneshot_plugins.") else f"{__name__}.{home}"
+    value = getattr(import_module(absolute), name)
     globals()[name] = value
     return value
 

@@ -13,7 +13,6 @@ from typing import Literal, Protocol, TypeVar, cast, get_args, overload, runtime
 
 from torch import nn
 
-from ._table import Table
 from .errors import ArchitectureError, FreezeError
 from .files import write_text
 from .model_space import ModelSpace
@@ -22,6 +21,7 @@ from .space.mutable import MutableModule
 from .space.patch import Patch
 from .space.spec import Choice
 from .supernet import BaseSuperNetModule
+from .tables import Table
 
 SCHEMA = "oneshot.architecture/1"
 SHOWN = 5

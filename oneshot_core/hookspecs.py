@@ -26,6 +26,7 @@ from .errors import PluginError
 if TYPE_CHECKING:
     from torch import nn
 
+    from .architecture import Search
     from .supernet import BaseSuperNetModule
 
 ENTRY_POINT_GROUP = "oneshot_core"
@@ -66,11 +67,18 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "sent scores",
             "`search.rank(NAME, ...)` and `search.pareto(..., searcher=NAME)`",
         ),
+        "search_method": Kind(
+            "function `(search, ...)`",
+            "`search.rank`, `search.pareto`, `search.evaluate`; names may be prefixed: `x.rank`",
+        ),
+        "check": Kind(
+            "a `Check`, or a sequence of them", "`oneshot plugins check`, for components of a kind"
+        ),
         "cost": Kind("function `(network, *inputs) -> float`", "whoever loads it by name"),
         "space": Kind("module class, or function that returns a module", "whoever loads it"),
         "command": Kind(
             "object or module with `add_arguments(parser)` and `run(args) -> int`",
-            "`oneshot NAME`, imported when it is used",
+            "`oneshot NAME`, imported when it is used; `plugins.NAME` is `oneshot plugins NAME`",
         ),
     }
 )
@@ -203,6 +211,22 @@ def oneshot_optimizer_config(config: object) -> object:
     Called when ``configure_optimizers`` of a model, or ``configure_architecture_optimizers`` of
     a strategy, returned none of the six, before that is an error. The six themselves never get
     here. For no optimizer at all return ``[]``; ``False`` is an answer, and a wrong one.
+    """
+
+
+@hookspec
+def oneshot_fit_started(search: Search) -> None:
+    """Look at a search whose fit begins: its Trainer is known, nothing is trained yet.
+
+    Called at the end of ``on_fit_start`` of the search, once for each fit.
+    """
+
+
+@hookspec
+def oneshot_fit_ended(search: Search) -> None:
+    """Look at a search whose fit has ended, and give back what was entered when it started.
+
+    Called in ``on_fit_end`` of the search. A fit that raises does not get there.
     """
 
 

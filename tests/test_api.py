@@ -18,7 +18,7 @@ def test_every_public_name_can_be_imported_and_is_documented(name: str) -> None:
 
 
 def test_the_registry_stays_the_registry_after_its_module_was_imported() -> None:
-    importlib.import_module("oneshot_core._registry")
+    importlib.import_module("oneshot_core.discovery.registry")
     assert isinstance(oneshot.registry, oneshot.Registry)
     assert isinstance(oneshot.registry, oneshot.Registry)
 

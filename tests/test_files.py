@@ -16,11 +16,11 @@ from torch import nn
 
 import oneshot_core as oneshot
 from oneshot_core import Architecture, LayerChoice, ModelSpace, ParetoFront
-from oneshot_core.cli.scaffold.write import write as write_package
 from oneshot_core.errors import OneShotError, OutputError
 from oneshot_core.files import require_place, whole_file, write_text
-from oneshot_core.lightning import Scored
 from oneshot_plugins.costs.build import cost_table
+from oneshot_plugins.ranking.front import Scored
+from oneshot_plugins.scaffold.write import write as write_package
 
 CHOICES = {"a": "0" * 100}
 MODEL = nn.Sequential(LayerChoice([nn.Linear(2, 2), nn.Linear(2, 2)], label="x"))

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from oneshot_core import InputChoice, LayerChoice, ModelSpace, Repeat, choice, constrain, freeze
 from oneshot_core import nn as onn
 from oneshot_core.decision import DecisionTable
-from oneshot_core.testing.decisions import Drawn
 from oneshot_core.traversal import traverse_and_mutate_submodules
+from oneshot_plugins.checks.decisions import Drawn
 from oneshot_plugins.supernets.elastic import ElasticLayer
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
 

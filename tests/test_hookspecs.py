@@ -57,6 +57,8 @@ def test_every_hook_is_prefixed_and_takes_arguments_by_name():
         "oneshot_before_mutation",
         "oneshot_after_mutation",
         "oneshot_module_replaced",
+        "oneshot_fit_started",
+        "oneshot_fit_ended",
         "oneshot_optimizer_config",
         "oneshot_report_header",
     }

@@ -19,11 +19,11 @@ from oneshot_core.errors import (
     UnknownComponentError,
     UnsupportedModuleError,
 )
-from oneshot_core.inspection.probe import AsDeclared
 from oneshot_core.lightning import BaseOneShotLightningModule
-from oneshot_core.sizes import Counter, extremes, greedy
-from oneshot_core.testing.isolation import rng_state
-from oneshot_core.testing.tensors import trace_of
+from oneshot_plugins.checks.isolation import rng_state
+from oneshot_plugins.checks.tensors import trace_of
+from oneshot_plugins.costs.sizes import Counter, extremes, greedy
+from oneshot_plugins.inspect.probe import AsDeclared
 
 pl = pytest.importorskip("pytorch_lightning")
 
@@ -694,7 +694,7 @@ class TestReport:
                 Inspection.from_json(text)
 
     def test_a_number_of_architectures_may_have_more_digits_than_python_writes(self) -> None:
-        from oneshot_core.inspection.report import digits, number
+        from oneshot_plugins.inspect.report import digits, number
 
         huge = 7 * 10**9000 + 12345
         assert digits(huge) == "7" + "0" * 8995 + "12345"

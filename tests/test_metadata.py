@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from oneshot_core._metadata import EntryPoint, Problem, Scan, normalise, scan
+from oneshot_core.discovery.metadata import EntryPoint, Problem, Scan, normalise, scan
 
 GROUP = "oneshot_core"
 

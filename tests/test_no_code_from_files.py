@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 FOLDERS = ("oneshot_core", "oneshot_plugins", "examples", "benchmarks", "docs", "tools")
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-TEMPLATES = sorted((ROOT / "oneshot_core/cli/scaffold").rglob("*.py.tmpl"))
+TEMPLATES = sorted((ROOT / "oneshot_plugins/scaffold").rglob("*.py.tmpl"))
 
 RUNS_CODE = {
     "load": {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"},

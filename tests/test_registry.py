@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 
 from oneshot_core import Component, Registry
-from oneshot_core._records import REGISTERED
-from oneshot_core._registry import default_registry
+from oneshot_core.discovery.records import REGISTERED
+from oneshot_core.discovery.registry import default_registry
 from oneshot_core.errors import (
     DuplicateComponentError,
     PluginError,
@@ -434,7 +434,7 @@ def __getattr__(name): raise SystemExit(f"asked for {name}")
 
     def test_a_target_that_loads_itself_is_a_clear_error(self, plugin):
         source = (
-            "from oneshot_core._registry import default_registry\n"
+            "from oneshot_core.discovery.registry import default_registry\n"
             "default_registry().load('strategy:x.a')\nA = 1\n"
         )
         plugin(X, manifest(component("x.a", "x_target:A")), modules={"x_target.py": source})
@@ -447,7 +447,7 @@ def __getattr__(name): raise SystemExit(f"asked for {name}")
             found.refresh()
 
     def test_a_manifest_that_asks_the_registry_is_a_clear_error(self, plugin):
-        more = "from oneshot_core._registry import default_registry\ndefault_registry().find()"
+        more = "from oneshot_core.discovery import default_registry\ndefault_registry().find()"
         plugin(X, manifest(component("x.a"), more=more))
         found = default_registry()
         found.refresh()
@@ -994,7 +994,7 @@ class TestThreads:
     def test_a_target_that_registers_something_loads_once_for_all_threads(self, plugin):
         source = """
             import time
-            from oneshot_core._registry import default_registry
+            from oneshot_core.discovery.registry import default_registry
             time.sleep(0.05)
             default_registry().register("space", "x.once", object())  # twice would raise
             class A: pass
@@ -1033,7 +1033,7 @@ class TestThreads:
         """Another thread that imports the same plugin, whose body registers, is not locked out."""
         source = """
             import time
-            from oneshot_core._registry import default_registry
+            from oneshot_core.discovery.registry import default_registry
             time.sleep(0.1)
             default_registry().register("space", "x.late", 1, override=True)
             A = 1

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
-from oneshot_core._requirements import required_name, unmet
+from oneshot_core.discovery.requirements import required_name, unmet
 
 versions = st.lists(st.integers(0, 12), min_size=1, max_size=4).map(lambda n: ".".join(map(str, n)))
 clauses = st.lists(st.tuples(st.sampled_from([">=", "<=", "==", "!=", ">", "<"]), versions))
@@ -51,7 +51,7 @@ def test_a_name_is_normalised():
 
 def test_what_is_plain_costs_no_import():
     code = (
-        "import sys\nfrom oneshot_core._requirements import unmet\n"
+        "import sys\nfrom oneshot_core.discovery.requirements import unmet\n"
         "assert unmet('oneshot-core>=0.1,<0.2', 'oneshot-core', '0.2')\n"
         "sys.exit('packaging' in sys.modules)"
     )

@@ -6,7 +6,7 @@ import importlib
 
 import pytest
 
-from oneshot_core._settings import read_settings
+from oneshot_core.discovery.settings import read_settings
 from oneshot_core.errors import PluginError, PluginSettingsError
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.space import Choice, ParameterSpec
 from oneshot_core.supernet import BaseSuperNetModule, supernet_modules
-from oneshot_core.testing.decisions import Drawn
+from oneshot_plugins.checks.decisions import Drawn
 
 
 class Learned(Decision):

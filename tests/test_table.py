@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from oneshot_core._table import Table, number
+from oneshot_core.tables import Table, number
 
 ODD = "<script>alert(1)</script>[red]x[/red]"
 
@@ -49,7 +49,7 @@ def test_numbers_are_aligned_to_the_right() -> None:
 
 def test_rich_is_not_imported_for_a_notebook() -> None:
     code = (
-        "import sys; from oneshot_core._table import Table; Table(['a'], [['b']]).html(); "
+        "import sys; from oneshot_core.tables import Table; Table(['a'], [['b']]).html(); "
         "assert 'rich' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from oneshot_core import ParameterSpec
+from oneshot_core.model_space.tied import Tied, TooManyError, groups_of
 from oneshot_core.space import Choice
-from oneshot_core.tied import Tied, TooManyError, groups_of
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 import oneshot_core as oneshot
 from oneshot_core import BaseOneShotLightningModule, DecisionTable, LayerChoice, freeze
 from oneshot_core.errors import StrategyError
-from oneshot_core.testing.capabilities import subject_of
-from oneshot_core.testing.choices import batch, linear
-from oneshot_core.testing.isolation import isolated
-from oneshot_core.testing.trial import Trial, completed, fit, loader
+from oneshot_plugins.checks.capabilities import subject_of
+from oneshot_plugins.checks.choices import batch, linear
+from oneshot_plugins.checks.isolation import isolated
+from oneshot_plugins.checks.trial import Trial, completed, fit, loader
 from oneshot_plugins.costs.build import cost_table
 from oneshot_plugins.costs.table import CostTable
 from oneshot_plugins.strategies.penalties import FORMS, AdditiveCost, CostPenalty, Penalty

@@ -19,7 +19,7 @@ from typing import Any, Final, TypeAlias
 
 import oneshot_core as oneshot
 from oneshot_core.testing import Sample
-from oneshot_core.testing.capabilities import capability, choices_of, subject_of
+from oneshot_plugins.checks.capabilities import capability, choices_of, subject_of
 
 from .claims import Claim, claims, linked, paragraph
 from .cost_matrix import table_of, with_cost, with_factor, with_penalty

@@ -10,7 +10,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from oneshot_core.lightning.agreement import kendall_tau
+from oneshot_plugins.ranking.agreement import kendall_tau
 
 from .configurations import CONFIGURATIONS
 from .networks import COST, SEEDS, Network, Setting, operations

@@ -13,9 +13,9 @@ from dataclasses import fields
 from pathlib import Path
 
 from oneshot_core import Registry, hookspecs
-from oneshot_core._metadata import Problem
-from oneshot_core._records import Record
 from oneshot_core.cli import options
+from oneshot_core.discovery.metadata import Problem
+from oneshot_core.discovery.records import Record
 from oneshot_core.testing import all_checks
 
 PAGE = Path(__file__).with_name("hooks.md")

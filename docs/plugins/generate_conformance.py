@@ -9,7 +9,8 @@ import ast
 import inspect
 from pathlib import Path
 
-from oneshot_core.testing import Check, all_checks, attempt
+from oneshot_core.testing import Check, all_checks
+from oneshot_plugins.checks import attempt
 
 PAGE = Path(__file__).with_name("conformance.md")
 

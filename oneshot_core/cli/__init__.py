@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from typing import Any
 
-from .._registry import Registry, default_registry
-from .._settings import ALLOW, DENY
 from .._version import __version__
+from ..discovery.registry import Registry, default_registry
+from ..discovery.settings import ALLOW, DENY
 from ..errors import OneShotError, PluginLoadError, PluginSettingsError
 from . import plugins
 from .parser import Parser
@@ -42,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             first.error("--plugins and --no-plugins exclude each other")
         debug = early.debug
         with _switches(early):  # before anything looks for plugins
-            args = _parse(arguments, next(iter(early.command), None))
+            args = _parse(arguments, early.command)
             code = int(args.run(args) or 0)
             sys.stdout.flush()
             return code
@@ -143,7 +143,8 @@ def _switches(args: argparse.Namespace) -> Iterator[None]:
         default_registry().refresh()
 
 
-def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
+def _parse(arguments: list[str], words: Sequence[str]) -> argparse.Namespace:
+    used = next(iter(words), None)
     parser = Parser(
         prog="oneshot",
         description="One-shot neural architecture search for PyTorch Lightning.",
@@ -153,13 +154,16 @@ def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
         allow_abbrev=False,
     )
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    _fill(
-        commands.add_parser("plugins", help=plugins.SUMMARY, description=plugins.DESCRIPTION),
-        plugins,
-        "plugins",
-    )
-    if used != "plugins":  # that one works whatever the plugins do
-        registry = plugins.lenient_registry()
+    own = commands.add_parser("plugins", help=plugins.SUMMARY, description=plugins.DESCRIPTION)
+    actions = plugins.add_arguments(own)
+    registry = plugins.lenient_registry()
+    own.set_defaults(run=plugins.run, registry=registry)
+    if used == "plugins":  # works whatever the plugins do
+        action = next((word for word in words[1:] if not word.startswith("-")), None)
+        if action not in actions.choices:
+            with redirect_stdout(sys.stderr):
+                _add_commands(actions, registry, action, "plugins.")
+    else:
         parser.set_defaults(run=lambda args: _run_without_command(args, parser, registry))
         try:
             with redirect_stdout(sys.stderr):  # what plugins print at import is no output of ours
@@ -176,18 +180,21 @@ def _parse(arguments: list[str], used: str | None) -> argparse.Namespace:
     return args
 
 
-def _add_commands(commands: Any, registry: Registry, used: str | None) -> None:
-    loaded = registry.load("command", used) if f"command:{used}" in registry else None
+def _add_commands(commands: Any, registry: Registry, used: str | None, prefix: str = "") -> None:
+    """Add the commands of plugins whose names begin with ``prefix``; import only the one in use."""
+    id = f"command:{prefix}{used}"
+    loaded = registry.load(id) if id in registry else None
     for record in registry.ordered("command"):
-        if record.name == "plugins":
+        begins, _, name = record.name.rpartition(".")
+        if f"{begins}." != (prefix or ".") or name in commands.choices:
             continue  # reported by `oneshot plugins doctor`
         # argparse reads % as the start of a placeholder.
-        parser = commands.add_parser(record.name, help=record.component.summary.replace("%", "%%"))
-        if record.name == used:
-            _fill(parser, loaded, f"{record.id} of {record.source}")
+        parser = commands.add_parser(name, help=record.component.summary.replace("%", "%%"))
+        if name == used:
+            _fill(parser, loaded, f"{record.id} of {record.source}", "act" if prefix else "run")
 
 
-def _fill(parser: argparse.ArgumentParser, command: Any, name: str) -> None:
+def _fill(parser: argparse.ArgumentParser, command: Any, name: str, entry: str) -> None:
     """Let a command declare its arguments."""
     methods = [getattr(command, method, None) for method in ("add_arguments", "run")]
     if isinstance(command, type) or not all(map(callable, methods)):
@@ -197,7 +204,8 @@ def _fill(parser: argparse.ArgumentParser, command: Any, name: str) -> None:
             "  fix: correct the target of that component, or tell its author"
         )
     command.add_arguments(parser)
-    parser.set_defaults(run=command.run)
+    run = command.run
+    parser.set_defaults(**{entry: run if entry == "run" else lambda args, registry: run(args)})
 
 
 def _run_without_command(

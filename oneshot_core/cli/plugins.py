@@ -1,8 +1,9 @@
 """``oneshot plugins``: what is installed, in which state, in which order, and what is wrong.
 
-Reads manifests but imports no component (except for ``check`` and ``info --load``), so that a
-broken plugin can always be found and switched off. The ids that are printed can be pasted wherever
-a plugin is named. JSON has the schema ``oneshot.plugins/1``, to which fields are only ever added.
+Reads manifests but imports no component (except for ``info --load``), so that a broken plugin can
+always be found and switched off. Plugins offer further subcommands; ``check`` and ``new`` are ours.
+The ids that are printed can be pasted wherever a plugin is named. JSON has the schema
+``oneshot.plugins/1``, to which fields are only ever added.
 """
 
 from __future__ import annotations
@@ -18,16 +19,12 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from itertools import groupby
-from typing import get_args
+from typing import Any, get_args
 
-from .._discovery import close_matches
-from .._metadata import Problem
-from .._records import FIRST_PARTY, Record, State
-from .._registry import WALK, Registry
-from .._settings import STRICT
 from .._version import __version__
+from ..discovery import FIRST_PARTY, WALK, Problem, Record, Registry, State, close_matches
+from ..discovery.settings import STRICT
 from ..hookspecs import KINDS
-from . import new
 
 SUMMARY = "show and check the installed plugins"
 
@@ -44,8 +41,8 @@ def lenient_registry() -> Registry:
     return Registry(environ={**os.environ, STRICT: ""})
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the subcommands."""
+def add_arguments(parser: argparse.ArgumentParser) -> Any:
+    """Declare the subcommands of the core; return what takes further ones."""
 
     def show_help(args: argparse.Namespace, registry: Registry) -> int:
         parser.print_help()
@@ -101,20 +98,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     order.add_argument("kinds", metavar="KIND", nargs="*", help="only these kinds")
     order.set_defaults(act=_order)
 
-    check = actions.add_parser(
-        "check",
-        parents=[json_too],
-        help="import components and check what they promise",
-        description="Import components and check what their kinds promise, by training small "
-        "networks: takes seconds for each component. Imports torch. Exit code 1 if a check fails "
-        "or if a plugin is missing that the project requires.",
-    )
-    check.add_argument(
-        "names", metavar="DIST|ID", nargs="*", help="only these distributions or components"
-    )
-    check.add_argument("-v", "--verbose", action="store_true", help="show what passed, too")
-    check.set_defaults(act=_check)
-
     doctor = actions.add_parser(
         "doctor",
         parents=[json_too],
@@ -124,15 +107,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "nothing, what the project requires. Exit code 1 if there is any.",
     )
     doctor.set_defaults(act=_doctor)
-
-    scaffold = actions.add_parser("new", parents=[json_too], help=new.HELP)
-    new.add_arguments(scaffold)
-    scaffold.set_defaults(act=lambda args, registry: new.run(args))
+    return actions
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run a subcommand and return its exit code."""
-    registry = lenient_registry()
+    """Run a subcommand and return its exit code.
+
+    One that a plugin offers (a command named ``plugins.NAME``) finds the registry, which shows
+    problems instead of raising, as ``args.registry``.
+    """
+    registry: Registry = args.registry
     with redirect_stdout(sys.stderr):  # what plugins print at import is no output of ours
         registry.find()
     code: int = args.act(args, registry)
@@ -211,16 +195,6 @@ def _doctor(args: argparse.Namespace, registry: Registry) -> int:
             print(f"{problem.subject}\n  {problem.state}: {problem.reason}\n  fix: {problem.fix}")
         print(f"problems: {len(problems)}")
     return 1 if problems else 0
-
-
-def _check(args: argparse.Namespace, registry: Registry) -> int:
-    from . import check  # not for the others: running a check imports torch
-
-    code = check.run(args, registry)
-    for problem in registry.missing():
-        print(problem, file=sys.stderr)
-        code = 1
-    return code
 
 
 def _problems(registry: Registry) -> list[Problem]:

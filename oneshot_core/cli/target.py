@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .._discovery import describe, import_target
-from .._registry import default_registry
+from ..discovery.manifests import describe, import_target
+from ..discovery.registry import default_registry
 from ..errors import OneShotError
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule
 
-from .._registry import Registry, default_registry
+from ..discovery.registry import Registry, default_registry
 from ..errors import StrategyError
 from ..hooks import MutationHook
 from .module import BaseOneShotLightningModule

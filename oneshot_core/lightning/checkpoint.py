@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from .._registry import Registry
 from ..architecture import SpaceRecord
+from ..discovery.registry import Registry
 from ..errors import CheckpointError, OneShotError, StrategyError
 
 if TYPE_CHECKING:

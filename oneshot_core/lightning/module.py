@@ -31,9 +31,9 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from .._registry import Registry, default_registry
 from ..architecture import Architecture
 from ..decision import Decision, DecisionTable
+from ..discovery.registry import Registry, default_registry
 from ..errors import MissingDataError, OneShotError, StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
@@ -49,13 +49,11 @@ from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
 from .manual import ManualDriver, SchedulerSteps
-from .plugin_hooks import optimizer_shapes, plugin_hooks
-from .progress import enter_bar, leave_bar
+from .plugin_hooks import optimizer_shapes, plugin_hooks, search_method
 from .trees import is_lightning_module, tree_of
 
-if TYPE_CHECKING:
-    from .evaluation import Ranking
-    from .front import ParetoFront
+if TYPE_CHECKING:  # of plugins, through the package's table of contents
+    from .. import ParetoFront, Ranking
 
 
 class _MutatedWhenBuilt(ABCMeta):
@@ -714,14 +712,14 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             optimizer_shapes(self.registry),
         )
         self._appended.hide_from(self.model)
-        enter_bar(self.trainer, self)
+        self.registry.hook.oneshot_fit_started(search=self)
 
     def on_fit_end(self) -> None:
         """End the user's fit and give back what was entered."""
         self.train_dataloader_of_fit = self.trainer.train_dataloader
         self._appended.unhide(self.model)
         remove_engine(self.trainer)
-        leave_bar(self.trainer)
+        self.registry.hook.oneshot_fit_ended(search=self)
         if self._manual is not None:
             self._manual.stop()
         self._scheduler_steps = None
@@ -824,35 +822,51 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             ArchitectureError: ``architecture`` does not fit the model space.
             RankingError: nothing was logged, or BatchNorm cannot be recalibrated.
         """
-        from .evaluation import evaluate
+        method = search_method("evaluate", self.registry)
+        metrics: dict[str, float] = method(self, architecture, dataloaders, **options)
+        return metrics
 
-        return evaluate(self, architecture, dataloaders, **options)
+    def rank(self, architectures: Any, dataloaders: Any, **options: Any) -> Ranking:
+        """Score architectures with the weights of the supernet; return them, best first.
 
-    def rank(
-        self,
-        architectures: Any,
-        dataloaders: Any,
-        *,
-        metric: str | Callable[[Mapping[str, float]], float],
-        mode: str = "max",
-        **options: Any,
-    ) -> Ranking:
-        """Score architectures with the weights of the supernet; see :func:`.evaluation.rank`."""
-        from .evaluation import rank
+        The first installed component of the kind ``search_method`` with this name does it; ours is
+        ``oneshot_plugins.ranking.evaluation.rank``, which describes the options.
 
-        self.ranking = rank(self, architectures, dataloaders, metric=metric, mode=mode, **options)
-        return self.ranking
+        Args:
+            architectures: which ones, such as ``"all"``, a number of random ones, or the name
+                of a searcher.
+            dataloaders: as for ``Trainer.validate``.
+            **options: ``metric``, ``mode`` and others.
+
+        Returns:
+            An :class:`oneshot_core.Ranking`; it is kept as :attr:`ranking`, too.
+        """
+        method = search_method("rank", self.registry)
+        ranking: Ranking = method(self, architectures, dataloaders, **options)
+        return ranking
 
     def pareto(
-        self, objectives: Mapping[str, str], dataloaders: Any, *, budget: int, **options: Any
+        self, objectives: Mapping[str, str], dataloaders: Any, **options: Any
     ) -> ParetoFront:
-        """Look for the best trade-offs between objectives; see :func:`.pareto.pareto`."""
-        from .pareto import pareto
+        """Look for the best trade-offs between objectives.
 
-        return pareto(self, objectives, dataloaders, budget=budget, **options)
+        The first installed component of the kind ``search_method`` with this name does it; ours is
+        ``oneshot_plugins.ranking.pareto.pareto``, which describes the options.
+
+        Args:
+            objectives: name -> ``"max"`` or ``"min"``.
+            dataloaders: as for ``Trainer.validate``.
+            **options: ``budget``, ``constraints`` and others.
+
+        Returns:
+            An :class:`oneshot_core.ParetoFront`.
+        """
+        method = search_method("pareto", self.registry)
+        front: ParetoFront = method(self, objectives, dataloaders, **options)
+        return front
 
     def _repr_html_(self) -> str:
-        from .show import search_table
+        from oneshot_plugins.ranking.show import search_table
 
         return search_table(self).html()
 

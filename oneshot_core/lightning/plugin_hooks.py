@@ -1,13 +1,13 @@
-"""What installed plugins do in a search: mutation hooks, and shapes of optimizer configs."""
+"""What installed plugins do in a search: mutation hooks, methods, shapes of optimizer configs."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
-from .._registry import Registry
-from ..errors import OptimizerConfigError, PluginLoadError
+from ..discovery.registry import Registry, default_registry
+from ..errors import OptimizerConfigError, PluginLoadError, UnknownComponentError
 from ..hooks import MutationHook
 from ..optimizers import Normalise, is_known_shape
 
@@ -26,6 +26,29 @@ def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
             warnings.warn(str(error), RuntimeWarning, stacklevel=2)
             continue
         yield target.mutate if record.kind == "supernet" else target
+
+
+def search_method(name: str, registry: Registry) -> Callable[..., Any]:
+    """Return the first installed function that does what ``search.NAME(...)`` does.
+
+    Args:
+        name: of the method. A component fits that has this name, or one that ends in a dot and
+            this name, so that a plugin can come before ours by its priority.
+        registry: asked first; then what is installed here is asked.
+
+    Raises:
+        UnknownComponentError: nobody offers it.
+    """
+    for asked in (registry, default_registry()):
+        for record in asked.ordered("search_method"):
+            if record.name.rpartition(".")[2] == name:
+                found: Callable[..., Any] = asked.load(record.id)
+                return found
+    raise UnknownComponentError(
+        f"no plugin in use offers search.{name}.\n"
+        "  expected: a component of the kind 'search_method', such as those of oneshot-core\n"
+        "  fix: see `oneshot plugins list --all --kind search_method` for what is switched off"
+    )
 
 
 def optimizer_shapes(registry: Registry) -> Normalise | None:

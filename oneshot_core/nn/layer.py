@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from .._registry import default_registry
+from ..discovery.registry import default_registry
 from ..errors import SpaceError
 from ..space.mutable import MutableModule
 from ..space.spec import Choice, ParameterSpec

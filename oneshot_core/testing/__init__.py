@@ -1,65 +1,18 @@
-"""Check that components keep what their kind promises: in a program, in pytest, in CI.
-
-Three ways to run the same checks:
-
-- ``oneshot plugins check oneshot-plugin-x``;
-- ``pytest --oneshot-conformance oneshot-plugin-x``, without any test code;
-- :func:`check` in a program, or :mod:`oneshot_core.testing.suite` in a test module.
+"""The conformance kit, under the path that tests of plugins import; see ``oneshot_plugins.checks``.
 
 Importing this loads no torch; running a check does.
 """
 
 from __future__ import annotations
 
-from .._registry import Registry, default_registry
-from ..hookspecs import Conformance
-from .capabilities import Capability, capabilities
-from .case import Case, Check, Sample
-from .plan import plan
-from .report import Report, Result
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-__all__ = [
-    "Capability",
-    "Case",
-    "Check",
-    "Report",
-    "Result",
-    "Sample",
-    "all_checks",
-    "capabilities",
-    "cases",
-    "check",
-]
+if TYPE_CHECKING:
+    from oneshot_plugins.checks.kit import *  # noqa: F403
 
 
-def check(
-    *names: str, registry: Registry | None = None, declared: Conformance | None = None
-) -> Report:
-    """Run every check that applies to some components.
-
-    Args:
-        *names: distributions and components (``"kind:name"``), or globs of them; without any,
-            everything that is installed or registered.
-        registry: where they are looked up. None takes the default.
-        declared: what plugins declare by the hook ``oneshot_conformance``, for components that
-            a program registers.
-
-    Raises:
-        UnknownComponentError: nothing has one of the names.
-    """
-    return Report(tuple(case.run() for case in cases(*names, registry=registry, declared=declared)))
-
-
-def cases(
-    *names: str, registry: Registry | None = None, declared: Conformance | None = None
-) -> list[Case]:
-    """Return what :func:`check` would run, in order, to be run one by one."""
-    registry = default_registry() if registry is None else registry
-    return plan(names, registry, all_checks, declared or Conformance())
-
-
-def all_checks() -> tuple[Check, ...]:
-    """Return every check there is."""
-    from .checks import CHECKS  # imports torch
-
-    return CHECKS
+def __getattr__(name: str) -> Any:
+    if name.startswith("__"):
+        raise AttributeError(name)
+    return getattr(import_module("oneshot_plugins.checks.kit"), name)

@@ -38,7 +38,7 @@ from oneshot_core import (
     traverse_and_mutate_submodules,
 )
 from oneshot_core.errors import ArchitectureError
-from oneshot_core.lightning.plugin_hooks import plugin_hooks
+from oneshot_core.lightning.kit import plugin_hooks
 from oneshot_core.space import Candidate, Choice, Taken, constrain, constraints_of
 from oneshot_core.supernet import supernet_modules
 

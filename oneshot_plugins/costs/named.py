@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from oneshot_core import BaseOneShotLightningModule, ModelSpace, registry
 from oneshot_core.errors import StrategyError
-from oneshot_core.inspection.sample import sample_tensor
-from oneshot_core.lightning.evaluation import arguments_of
 
 from .build import cost_table
+from .sample import arguments_of, sample_tensor
 from .table import CostTable, Decisions
 
 

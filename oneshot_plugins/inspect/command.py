@@ -76,7 +76,7 @@ class Inspect:
             InspectionError: an argument cannot be read, or there is no such model.
         """
         import oneshot_core
-        from oneshot_core.inspection.sample import sample_tensor
+        from oneshot_plugins.costs.sample import sample_tensor
 
         with redirect_stdout(sys.stderr):  # what the model's code prints is no output of ours
             inputs = tuple(map(sample_tensor, args.input))

@@ -18,8 +18,7 @@ from torch.optim import Optimizer
 
 import oneshot_core as oneshot
 from oneshot_core.errors import MissingDataError
-from oneshot_core.lightning.build import takes
-from oneshot_core.lightning.trees import HOME, Tree, tree_of
+from oneshot_core.lightning.kit import HOME, Tree, takes, tree_of
 
 from .checkpoint import SearchCheckpoint
 from .data import ALTERNATIVE, architecture_loader

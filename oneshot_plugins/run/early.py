@@ -11,7 +11,7 @@ from typing import Any, get_type_hints
 import yaml
 
 from oneshot_core.cli.parser import Parser
-from oneshot_core.lightning.trees import HOME, Tree, tree_in
+from oneshot_core.lightning.kit import HOME, Tree, tree_in
 
 from .folder import RunError
 

@@ -119,8 +119,7 @@ def _network(run: Any, architecture: Any, state: Path | None) -> nn.Module:
 
 
 def _inputs(search: Any, shapes: list[str]) -> tuple[Any, ...]:
-    from oneshot_core.inspection.sample import sample_tensor
-    from oneshot_core.lightning.evaluation import arguments_of
+    from oneshot_plugins.costs.sample import arguments_of, sample_tensor
 
     inputs = arguments_of(search, [sample_tensor(shape) for shape in shapes] or None)
     if inputs is None:

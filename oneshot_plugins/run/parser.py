@@ -11,7 +11,7 @@ from pytorch_lightning import Callback
 from pytorch_lightning.cli import LightningArgumentParser
 from torch import Tensor
 
-from oneshot_core.lightning.trees import HOME, tree_in
+from oneshot_core.lightning.kit import HOME, tree_in
 
 
 class SearchParser(LightningArgumentParser):

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from oneshot_core.hookspecs import Component, hookimpl
+
+if TYPE_CHECKING:
+    from oneshot_core import BaseOneShotLightningModule
 
 SUMMARIES = {
     "search": "train a supernet from a configuration file and choose an architecture",
@@ -18,3 +23,17 @@ def oneshot_components() -> list[Component]:
         Component("command", name, f"oneshot_plugins.run.{name}:command", summary=summary)
         for name, summary in SUMMARIES.items()
     ]
+
+
+@hookimpl
+def oneshot_fit_started(search: BaseOneShotLightningModule) -> None:
+    from .progress import enter_bar  # imports Lightning, which runs already
+
+    enter_bar(search.trainer, search)
+
+
+@hookimpl
+def oneshot_fit_ended(search: BaseOneShotLightningModule) -> None:
+    from .progress import leave_bar
+
+    leave_bar(search.trainer)

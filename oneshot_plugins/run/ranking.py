@@ -7,8 +7,8 @@ from typing import Any
 from pytorch_lightning import LightningDataModule
 
 import oneshot_core as oneshot
-from oneshot_core.inspection.sample import sample_tensor
-from oneshot_core.lightning.evaluation import ALL_LIMIT, arguments_of
+from oneshot_plugins.costs.sample import arguments_of, sample_tensor
+from oneshot_plugins.ranking.evaluation import ALL_LIMIT
 
 from .folder import RunError, RunFolder
 from .settings import RankSettings

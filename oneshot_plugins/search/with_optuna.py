@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 from oneshot_core import Architecture, ModelSpace, ParameterSpec
 from oneshot_core.errors import PluginLoadError, RankingError
-from oneshot_core.lightning import Outcome
-from oneshot_core.lightning.evaluation import only_warnings
+from oneshot_core.searching import Outcome
 from oneshot_core.space import Choice
+from oneshot_plugins.ranking.evaluation import only_warnings
 
 from .encoding import Number, decode, encode
 

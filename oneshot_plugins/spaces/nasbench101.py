@@ -19,8 +19,7 @@ from oneshot_core import Architecture, BaseSuperNetModule, Decision, DecisionTab
 from oneshot_core.decision import joint
 from oneshot_core.errors import ArchitectureError, SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
-from oneshot_core.nn import LayerRule
-from oneshot_core.nn.rule import tensors_of
+from oneshot_core.nn.rule import LayerRule, tensors_of
 from oneshot_core.space import (
     Choice,
     Diagram,

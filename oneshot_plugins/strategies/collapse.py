@@ -18,8 +18,7 @@ from torch import Tensor
 
 from oneshot_core import BaseOneShotLightningModule
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning.architecture_step import unnoticed
-from oneshot_core.lightning.batches import first_batches, to_device
+from oneshot_core.lightning.kit import first_batches, to_device, unnoticed
 from oneshot_core.space import Candidate
 
 _LOG = logging.getLogger(__name__)

@@ -19,9 +19,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from oneshot_core import BaseOneShotLightningModule, MutationHook, ParameterSpec, Registry
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning.architecture_step import users_loss
-from oneshot_core.lightning.isolation import isolated_rng
-from oneshot_core.lightning.trees import tree_of
+from oneshot_core.lightning.kit import isolated_rng, tree_of, users_loss
 
 from ..costs.named import prepare_costs
 from .penalties import CostPenalty, Penalty, check_penalties

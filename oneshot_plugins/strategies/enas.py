@@ -18,7 +18,7 @@ from oneshot_core import (
     Registry,
 )
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning.architecture_step import users_loss
+from oneshot_core.lightning.kit import users_loss
 from oneshot_core.space import Choice
 
 from .paths import Path

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from oneshot_core import BaseOneShotLightningModule, freeze
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning.isolation import isolated_rng
+from oneshot_core.lightning.kit import isolated_rng
 
 from .collapse import require_search
 

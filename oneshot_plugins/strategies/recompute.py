@@ -15,7 +15,7 @@ import torch
 from torch.utils.checkpoint import checkpoint
 
 from oneshot_core import BaseSuperNetModule
-from oneshot_core.lightning.isolation import isolated_buffers
+from oneshot_core.lightning.kit import isolated_buffers
 
 
 def recompute(modules: Iterable[BaseSuperNetModule]) -> None:

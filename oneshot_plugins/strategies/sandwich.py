@@ -11,7 +11,7 @@ from torch import Tensor
 
 from oneshot_core import MutationHook, Registry
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning.isolation import isolated_buffers, isolated_rng
+from oneshot_core.lightning.kit import isolated_buffers, isolated_rng
 from oneshot_core.space import Choice
 
 from .order import Order, by_size

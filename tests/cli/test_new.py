@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from oneshot_core.cli import main
-from oneshot_core.cli.scaffold import KINDS
-from oneshot_core.cli.scaffold.project import MAX_LENGTH
+from oneshot_plugins.scaffold.project import KINDS, MAX_LENGTH
 
 ROOT = Path(__file__).parent.parent.parent
 DIST = "oneshot-plugin-made-here"

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from oneshot_core.cli.scaffold import KINDS, Project, render, write
-from oneshot_core.cli.scaffold.project import MAX_LENGTH, core_bounds
 from oneshot_core.errors import PluginError
+from oneshot_plugins.scaffold.project import KINDS, MAX_LENGTH, Project, core_bounds
+from oneshot_plugins.scaffold.render import render
+from oneshot_plugins.scaffold.write import write
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -172,7 +173,7 @@ class TestFiles:
             packed = set(wheel.namelist())
         with tarfile.open(next(tmp_path.glob("*.tar.gz"))) as sdist:
             source = {name.partition("/")[2] for name in sdist.getnames()}
-        templates = list((ROOT / "oneshot_core/cli/scaffold/templates").rglob("*.tmpl"))
+        templates = list((ROOT / "oneshot_plugins/scaffold/templates").rglob("*.tmpl"))
         assert len(templates) > 30
         for template in templates:
             path = template.relative_to(ROOT).as_posix()

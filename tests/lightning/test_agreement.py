@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from oneshot_core.lightning.agreement import kendall_tau
+from oneshot_plugins.ranking.agreement import kendall_tau
 
 
 def by_definition(a: list[float], b: list[float]) -> float:

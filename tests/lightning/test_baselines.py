@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, TensorDataset
 import oneshot_core as oneshot
 from oneshot_core import Architecture, LayerChoice, Repeat
 from oneshot_core.errors import RankingError
-from oneshot_core.lightning import Baseline, Baselines
-from oneshot_core.lightning.evaluation import Ranked, Ranking
 from oneshot_plugins.costs.counts import macs, parameters
+from oneshot_plugins.ranking.baselines import Baseline, Baselines
+from oneshot_plugins.ranking.evaluation import Ranked, Ranking
 
 X = torch.zeros(1, 6, dtype=torch.float64)
 WIDTHS = (2, 4, 8, 16)
@@ -274,7 +274,7 @@ def true_of(architecture: Any) -> float:
 def test_the_largest_of_a_space_too_large_to_count_is_found(
     rank: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("oneshot_core.sizes.MAX_ENUMERATED", 1)
+    monkeypatch.setattr("oneshot_plugins.costs.sizes.MAX_ENUMERATED", 1)
     assert rows(rank(2))["largest"].architecture == {"first": "w16", "depth": 3}
 
 

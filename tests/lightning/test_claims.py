@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from oneshot_core.lightning.claims import Claims, _byte
+from oneshot_plugins.ranking.claims import Claims, _byte
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
 

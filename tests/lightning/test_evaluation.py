@@ -20,9 +20,9 @@ from torchmetrics import Accuracy
 
 import oneshot_core as oneshot
 from oneshot_core.errors import ArchitectureError, RankingError, UnknownComponentError
-from oneshot_core.lightning import evaluation
-from oneshot_core.lightning.evaluation import Ranked, Ranking
 from oneshot_core.space import LayerChoice, Repeat
+from oneshot_plugins.ranking import evaluation
+from oneshot_plugins.ranking.evaluation import Ranked, Ranking
 
 
 class Net(LightningModule):

@@ -15,8 +15,9 @@ from matplotlib.figure import Figure
 
 from oneshot_core import Architecture, ParetoFront
 from oneshot_core.errors import RankingError
-from oneshot_core.lightning import Baseline, Baselines, Scored, front, show
-from oneshot_core.lightning.front import non_dominated
+from oneshot_plugins.ranking import front, show
+from oneshot_plugins.ranking.baselines import Baseline, Baselines
+from oneshot_plugins.ranking.front import Scored, non_dominated
 
 
 def scored(name: str, **values: float) -> Scored:

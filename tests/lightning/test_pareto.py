@@ -17,10 +17,10 @@ from torch import Tensor, nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, LayerChoice, Repeat
 from oneshot_core.errors import OutputError, RankingError, UnknownComponentError
-from oneshot_core.lightning import Outcome, Scored
-from oneshot_core.lightning.front import non_dominated
-from oneshot_core.lightning.journal import Journal
+from oneshot_core.searching import Outcome
 from oneshot_plugins.costs.counts import macs, parameters
+from oneshot_plugins.ranking.front import Scored, non_dominated
+from oneshot_plugins.ranking.journal import Journal
 
 SMALL = {"val_acc": "max", "parameters": "min"}
 
@@ -295,7 +295,7 @@ def test_every_line_of_a_journal_is_read_once(
         return loads(line)
 
     journal = tmp_path / "pareto.jsonl"
-    monkeypatch.setattr("oneshot_core.lightning.journal.json.loads", counting)
+    monkeypatch.setattr("oneshot_plugins.ranking.journal.json.loads", counting)
     for budget in (7, 14):
         parsed.clear()
         pareto(search, val, budget=budget, journal=journal)

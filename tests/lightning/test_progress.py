@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 import oneshot_core as oneshot
 from oneshot_core import Architecture
-from oneshot_core.lightning import progress
-from oneshot_core.lightning.progress import BarMetrics, short, status
+from oneshot_plugins.run import progress
+from oneshot_plugins.run.progress import BarMetrics, short, status
 
 
 class Net(pl.LightningModule):

@@ -16,7 +16,8 @@ from torch import nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, ParetoFront, Ranked, Ranking
 from oneshot_core.errors import RankingError
-from oneshot_core.lightning import Baseline, Baselines, Scored
+from oneshot_plugins.ranking.baselines import Baseline, Baselines
+from oneshot_plugins.ranking.front import Scored
 
 ODD = "<script>alert(1)</script>"
 

@@ -19,7 +19,7 @@ from oneshot_core import Active, Cell, Decision, DecisionTable, ModelSpace, Para
 from oneshot_core import nn as onn
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import LayerChoice, Repeat
-from oneshot_core.testing.decisions import Drawn
+from oneshot_plugins.checks.decisions import Drawn
 from oneshot_plugins.supernets.cell import MixedCell
 from oneshot_plugins.supernets.elastic import ElasticLayer
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat

@@ -14,7 +14,7 @@ import oneshot_core as oneshot
 from oneshot_core import DecisionTable, ModelSpace, freeze
 from oneshot_core.errors import SpaceError, StrategyError
 from oneshot_core.lightning.plugin_hooks import plugin_hooks
-from oneshot_core.testing.decisions import Drawn, Weighted
+from oneshot_plugins.checks.decisions import Drawn, Weighted
 from oneshot_plugins.spaces import published
 from oneshot_plugins.spaces.cell_network import CellNetwork
 from oneshot_plugins.spaces.cell_spaces import AmoebaNet, Darts, Enas, NasNet, Pnas

@@ -14,7 +14,7 @@ from oneshot_core import Cell, DecisionTable, InputChoice, LayerChoice
 from oneshot_core import nn as onn
 from oneshot_core.lightning.plugin_hooks import plugin_hooks
 from oneshot_core.space import Repeat, choice
-from oneshot_core.testing.decisions import Drawn, Weighted
+from oneshot_plugins.checks.decisions import Drawn, Weighted
 
 
 def conv(*_: Any) -> nn.Module:

@@ -13,7 +13,7 @@ from torch import nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, DecisionTable, ModelSpace
 from oneshot_core.errors import ArchitectureError
-from oneshot_core.testing.decisions import Drawn
+from oneshot_plugins.checks.decisions import Drawn
 from oneshot_plugins.spaces import published
 from oneshot_plugins.spaces.cell_network import CellNetwork
 from oneshot_plugins.spaces.cell_spaces import AmoebaNet, Darts, Enas, NasNet, Pnas

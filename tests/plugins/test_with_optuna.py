@@ -14,7 +14,7 @@ from torch import nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, InputChoice, LayerChoice, ModelSpace, Repeat
 from oneshot_core.errors import PluginLoadError, RankingError
-from oneshot_core.lightning import Outcome
+from oneshot_core.searching import Outcome
 from oneshot_plugins.search import with_optuna
 from oneshot_plugins.search.with_optuna import nsga2, tpe
 

@@ -19,7 +19,7 @@ from oneshot_core import Active, LayerChoice, Registry
 from oneshot_core import nn as onn
 from oneshot_core.hookspecs import Conformance
 from oneshot_core.space import Diagram, Link, Node
-from oneshot_core.testing import Case, Result, Sample, all_checks, cases
+from oneshot_core.testing import Case, Check, Result, Sample, all_checks, cases
 from oneshot_plugins.strategies.uniform import UniformDecision, UniformSampling
 from oneshot_plugins.supernets.modules import MixedLayer, weighted_sum
 from oneshot_plugins.supernets.rules import LinearRule
@@ -719,6 +719,21 @@ class BadPercent(CommandClass):
 
 
 shows("command.declares-arguments", "command")(BadPercent())
+
+
+shows("command.name-is-free", "command", name="plugins.list")(CommandClass())
+
+
+@shows("search-method.is-a-method-of-a-search", "search_method", name="x.rank")
+def takes_no_search(model: Any, architectures: Any) -> None: ...
+
+
+@shows("search-method.is-a-method-of-a-search", "search_method", name="x.order")
+def no_search_asks_for_it(search: Any) -> None: ...
+
+
+shows("check.is-made-of-checks", "check")([takes_no_search])
+shows("check.is-made-of-checks", "check")(Check("x.says-nothing", lambda subject: None))
 
 
 @shows("cross.supernet-works-with-strategy", "supernet", handles=HANDLES, priority=9)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from oneshot_core.errors import ConformanceError
-from oneshot_core.testing import fresh
-from oneshot_core.testing.fresh import in_fresh_process
+from oneshot_plugins.checks import fresh
+from oneshot_plugins.checks.fresh import in_fresh_process
 
 
 def test_imports_time_and_output_are_told() -> None:

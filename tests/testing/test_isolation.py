@@ -17,8 +17,8 @@ import pytest
 import torch
 
 from oneshot_core.errors import ConformanceError
-from oneshot_core.testing import isolation
-from oneshot_core.testing.isolation import isolated, noise, rng_state
+from oneshot_plugins.checks import isolation
+from oneshot_plugins.checks.isolation import isolated, noise, rng_state
 
 CHANGES = {
     "torch's default dtype": lambda: torch.set_default_dtype(torch.float64),

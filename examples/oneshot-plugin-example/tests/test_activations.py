@@ -12,7 +12,7 @@ from torch import nn
 import oneshot_core as oneshot
 from oneshot_core.errors import SpaceError, UnsupportedModuleError
 from oneshot_core.testing import check
-from oneshot_core.testing.decisions import Drawn
+from oneshot_plugins.checks.decisions import Drawn
 
 
 def model() -> nn.Sequential:
@@ -69,7 +69,7 @@ def test_settings_of_what_is_replaced_stay() -> None:
 
 
 def test_in_a_superposition_no_activation_destroys_the_input_of_the_others() -> None:
-    from oneshot_core.testing.decisions import Weighted
+    from oneshot_plugins.checks.decisions import Weighted
 
     root = nn.Sequential(nn.ReLU(inplace=True))
     decisions = oneshot.DecisionTable(Weighted)

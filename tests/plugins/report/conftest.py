@@ -14,8 +14,8 @@ from torch import nn
 
 import oneshot_core as oneshot
 from oneshot_core import Architecture, ModelSpace, ParetoFront
-from oneshot_core.lightning import Scored
 from oneshot_core.space import diagrams_in
+from oneshot_plugins.ranking.front import Scored
 
 ODD = "<script>alert(1)</script>"
 

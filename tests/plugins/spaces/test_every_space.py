@@ -16,7 +16,7 @@ from torch import nn
 import oneshot_core as oneshot
 from oneshot_core.errors import StrategyError
 from oneshot_core.testing import Sample
-from oneshot_core.testing.trial import Trial, fit, loader
+from oneshot_plugins.checks.trial import Trial, fit, loader
 from oneshot_plugins.spaces import samples
 
 SPACES: dict[str, Sample] = {

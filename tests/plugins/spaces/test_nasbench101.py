@@ -15,7 +15,7 @@ from torch import nn
 
 import oneshot_core as oneshot
 from oneshot_core.errors import ArchitectureError, SpaceError, StrategyError
-from oneshot_core.testing.trial import Trial, fit, loader
+from oneshot_plugins.checks.trial import Trial, fit, loader
 from oneshot_plugins.costs.counts import parameters
 from oneshot_plugins.spaces.nasbench101 import (
     NasBench101,

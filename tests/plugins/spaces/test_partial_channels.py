@@ -16,7 +16,7 @@ import oneshot_core as oneshot
 from oneshot_core import DecisionTable, LayerChoice, ModelSpace, freeze
 from oneshot_core.errors import SpaceError
 from oneshot_core.lightning.plugin_hooks import plugin_hooks
-from oneshot_core.testing.decisions import Drawn, Weighted
+from oneshot_plugins.checks.decisions import Drawn, Weighted
 from oneshot_plugins.spaces.cell_spaces import Darts
 from oneshot_plugins.spaces.chain import Chain1d
 from oneshot_plugins.spaces.partial_channels import PartialChannels

@@ -1,0 +1,31 @@
+"""The door for plugins: what is installed, in which state, and in which order it is used.
+
+Imports no torch. :class:`Registry` answers every question; the other names are what commands and
+checks need to talk about components and targets.
+"""
+
+from __future__ import annotations
+
+from .manifests import close_matches, describe, import_target
+from .metadata import Problem, normalise, scan
+from .records import FIRST_PARTY, MANIFEST, REGISTERED, Record, Restriction, Snapshot, State
+from .registry import WALK, Registry, default_registry
+
+__all__ = [
+    "FIRST_PARTY",
+    "MANIFEST",
+    "REGISTERED",
+    "WALK",
+    "Problem",
+    "Record",
+    "Registry",
+    "Restriction",
+    "Snapshot",
+    "State",
+    "close_matches",
+    "default_registry",
+    "describe",
+    "import_target",
+    "normalise",
+    "scan",
+]

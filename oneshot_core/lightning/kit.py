@@ -1,0 +1,64 @@
+"""What authors of strategies and tools need beside the search itself.
+
+A strategy that computes losses of its own, a tool that runs a user's module, or a command that
+works in both Lightning packages imports these functions from here. They are stable; the modules
+that define them are not part of the public interface.
+
+===================================  =========================================================
+:func:`users_loss`                   the loss of the user's ``training_step`` on a batch
+:func:`unnoticed`                    run code that the user's training must not notice
+``isolated_*``, ``discarded_logs``   put back one kind of state: random numbers, buffers, ...
+:func:`to_device`                    move a batch as the Trainer moves it
+:func:`first_batches`, ``cached``    batches of a loader under a generator state of our own
+:func:`tree_of`, :class:`Tree`       the package of a Lightning object, and its twin classes
+:func:`as_lightning_module`          a plain module as a LightningModule
+:func:`plugin_hooks`                 the installed mutation hooks, in their order
+:func:`takes`                        whether the constructor of a strategy takes an argument
+:func:`most_probable`                the most probable architectures of a decision table
+===================================  =========================================================
+"""
+
+from __future__ import annotations
+
+from .architecture_step import unnoticed, users_loss
+from .batches import cached, first_batches, to_device
+from .build import takes
+from .isolation import (
+    device_of,
+    discarded_logs,
+    isolated_attributes,
+    isolated_buffers,
+    isolated_metrics,
+    isolated_rng,
+    seed_generators,
+)
+from .plugin_hooks import plugin_hooks
+from .top_k import most_probable
+from .trees import HOME, Tree, count_as, is_lightning_module, tree_in, tree_of
+from .wrapped import as_lightning_module, has_forward
+
+__all__ = [
+    "HOME",
+    "Tree",
+    "as_lightning_module",
+    "cached",
+    "count_as",
+    "device_of",
+    "discarded_logs",
+    "first_batches",
+    "has_forward",
+    "is_lightning_module",
+    "isolated_attributes",
+    "isolated_buffers",
+    "isolated_metrics",
+    "isolated_rng",
+    "most_probable",
+    "plugin_hooks",
+    "seed_generators",
+    "takes",
+    "to_device",
+    "tree_in",
+    "tree_of",
+    "unnoticed",
+    "users_loss",
+]

@@ -1,0 +1,1 @@
+"""Check that components keep what their kind promises: the conformance kit."""

@@ -1,0 +1,329 @@
+"""What a search for several objectives found: values, dominance, and ways to read them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from oneshot_core.architecture import Architecture
+from oneshot_core.errors import RankingError
+from oneshot_core.files import write_text
+
+from .agreement import kendall_tau
+from .baselines import Truth, finite_values, true_values
+from .show import baselines_tables, front_figure, front_table, grouped, html
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from .baselines import Baselines
+
+SCHEMA = "oneshot.pareto/1"
+Limits = tuple["float | None", "float | None"]
+"""Lowest and highest that is allowed; None where there is no limit."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """One architecture and what was found out about it.
+
+    Attributes:
+        architecture: what was computed.
+        values: name -> value of every objective and every constrained quantity.
+        metrics: everything that was logged.
+    """
+
+    architecture: Architecture
+    values: Mapping[str, float]
+    metrics: Mapping[str, float]
+
+
+def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
+    """Return the positions of the points that none dominates; larger is better.
+
+    A point dominates another if it is nowhere worse and somewhere better: of equal points all
+    stay. A point with NaN never stays and dominates nothing.
+    """
+    numbered = [(tuple(p), i) for i, p in enumerate(points) if not any(map(math.isnan, p))]
+    kept: list[tuple[tuple[float, ...], int]] = []
+    for point, index in sorted(numbered, reverse=True):  # who dominates comes before
+        if not any(_dominates(better, point) for better, _ in kept):
+            kept.append((point, index))
+    return sorted(index for _, index in kept)
+
+
+def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
+    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+
+
+def violation(value: float, limits: Limits) -> float:
+    """Return by how much ``value`` is outside of ``limits``; 0 inside, NaN for NaN."""
+    low, high = limits
+    below = 0.0 if low is None else low - value
+    above = 0.0 if high is None else value - high
+    return math.nan if math.isnan(value) else max(0.0, below, above)
+
+
+class ParetoFront:
+    """The scored architectures that no other one dominates and that keep all constraints.
+
+    They come in the order of the first objective, best first; of equals the first scored.
+
+    Args:
+        scored: in the order in which they were scored.
+        objectives: name -> ``"max"`` or ``"min"``.
+        constraints: name -> limits.
+        baselines: what to hold the front against.
+
+    Attributes:
+        scored: everything that was scored, not only the front.
+        objectives: as given.
+        constraints: as given.
+        entries: the front.
+        baselines: as given; None where none were asked for.
+    """
+
+    def __init__(
+        self,
+        scored: Iterable[Scored],
+        objectives: Mapping[str, str],
+        constraints: Mapping[str, Limits] | None = None,
+        baselines: Baselines | None = None,
+    ) -> None:
+        self.scored = list(scored)
+        self.baselines = baselines
+        self.objectives = dict(objectives)
+        self.constraints = dict(constraints or {})
+        allowed = [s for s in self.scored if self.keeps(s.values)]
+        front = [allowed[i] for i in non_dominated([self._signed(s) for s in allowed])]
+        self.entries = sorted(front, key=self._signed, reverse=True)
+
+    def keeps(self, values: Mapping[str, float], /, **limits: Limits) -> bool:
+        """Say whether values are within the constraints, and within further limits."""
+        every = [*self.constraints.items(), *limits.items()]
+        return all(violation(values[name], limit) == 0 for name, limit in every)
+
+    def _signed(self, scored: Scored) -> tuple[float, ...]:
+        """Return the objectives so that larger is better."""
+        return tuple(
+            scored.values[name] if mode == "max" else -scored.values[name]
+            for name, mode in self.objectives.items()
+        )
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def __iter__(self) -> Iterator[Scored]:
+        return iter(self.entries)
+
+    def __getitem__(self, index: int) -> Scored:
+        return self.entries[index]
+
+    @property
+    def names(self) -> list[str]:
+        """The objectives, then what is only constrained."""
+        return list(dict.fromkeys([*self.objectives, *self.constraints]))
+
+    def best(self, by: str | None = None, **limits: Limits) -> Architecture:
+        """Return the best by one objective among all scored architectures within limits.
+
+        Args:
+            by: which objective; by default the first. Of equals, the further ones decide.
+            **limits: name -> (lowest, highest), None for no limit; beside the constraints.
+
+        Raises:
+            RankingError: a name is unknown, or nothing scored is within the limits.
+        """
+        by = next(iter(self.objectives)) if by is None else by
+        unknown = [n for n in limits if n not in self.names]
+        if by not in self.objectives or unknown:
+            raise RankingError(
+                f"best(by={by!r}) with limits on {list(limits)}.\n"
+                f"  expected: by one of {list(self.objectives)}, limits on some of {self.names}\n"
+                "  fix: correct the names"
+            )
+        within = [
+            s
+            for s in self.scored
+            if self.keeps(s.values, **limits) and not any(map(math.isnan, self._signed(s)))
+        ]
+        if not within:
+            raise RankingError(
+                f"none of {len(self.scored)} scored architectures is within {limits}"
+                f"{f' and {self.constraints}' if self.constraints else ''}.\n"
+                "  expected: at least one\n  fix: widen the limits, or search with a larger budget"
+            )
+        first = list(self.objectives).index(by)
+        # max() keeps the first of equals.
+        return max(within, key=lambda s: (self._signed(s)[first], self._signed(s))).architecture
+
+    def hypervolume(self, reference: Mapping[str, float]) -> float:
+        """Return the volume that the front dominates, down to a reference point. Exact.
+
+        Args:
+            reference: objective -> value; only what is better than all of it counts.
+
+        Raises:
+            RankingError: ``reference`` names other than the objectives.
+
+        Source: While et al., "A faster algorithm for calculating hypervolume", IEEE TEC 10(1),
+        2006: slicing by objectives.
+        """
+        if reference.keys() != self.objectives.keys():
+            raise RankingError(
+                f"the reference point is about {list(reference)}.\n"
+                f"  expected: a number for each of {list(self.objectives)}\n  fix: name them all"
+            )
+        signs = [1.0 if mode == "max" else -1.0 for mode in self.objectives.values()]
+        corner = [s * reference[n] for s, n in zip(signs, self.objectives, strict=True)]
+        points = [
+            tuple(v - c for v, c in zip(self._signed(e), corner, strict=True)) for e in self.entries
+        ]
+        return _volume([p for p in points if min(p) > 0])
+
+    def kendall_tau(self, truth: Truth, by: str | None = None) -> float:
+        """Return Kendall's tau-b between one quantity of all that was scored and a ground truth.
+
+        Of the numbers as they are: 1 where both order the architectures alike, 0 where the
+        quantity says nothing, -1 where it reverses them. NaN if either has no two different
+        numbers.
+
+        Args:
+            truth: what the architectures are really worth, such as accuracy after training each
+                alone. A mapping may be about some of them only.
+            by: which objective or constrained quantity; by default the first objective.
+
+        Raises:
+            RankingError: the name is unknown, or it is about fewer than two of the architectures.
+
+        Source: :func:`oneshot_plugins.ranking.agreement.kendall_tau`.
+        """
+        by = self.names[0] if by is None else by
+        if by not in self.names:
+            raise RankingError(
+                f"kendall_tau of {by!r}.\n  expected: one of {self.names}\n  fix: correct by"
+            )
+        values = true_values(truth, [s.architecture for s in self.scored])
+        known = [s for s in self.scored if s.architecture in values]
+        return kendall_tau([s.values[by] for s in known], [values[s.architecture] for s in known])
+
+    def to_csv(self, path: str | os.PathLike[str], *, everything: bool = False) -> Path:
+        """Write the front, or with ``everything`` all that was scored, then the baselines.
+
+        One line for each. Columns: whose numbers they are (``front``, ``scored``, or the name of
+        the baseline), the objectives and constrained quantities, whether it is on the front
+        (empty for baselines), and the choices as JSON. Written whole or not at all; returns the
+        path.
+
+        Raises:
+            OutputError: the file cannot be written; the old one is left.
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        baselines = [] if self.baselines is None else self.baselines.rows
+        further = [n for row in baselines[:1] for n in row.values if n not in self.names]
+        names = [*self.names, *further]
+        writer.writerow(["row", *names, "on_front", "architecture"])
+        for entry in self.scored if everything else self.entries:
+            row = [repr(entry.values[n]) if n in entry.values else "" for n in names]
+            on_front = any(entry is other for other in self.entries)
+            name = "front" if on_front else "scored"
+            writer.writerow([name, *row, on_front, json.dumps(dict(entry.architecture))])
+        for beside in baselines:
+            row = [repr(beside.values[n]) if n in beside.values else "" for n in names]
+            of = beside.architecture
+            writer.writerow([beside.name, *row, "", "" if of is None else json.dumps(dict(of))])
+        return write_text(path, text.getvalue())
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write all that was scored, which of it is the front, and baselines; see ``SCHEMA``.
+
+        NaN and infinity become null. Written whole or not at all; returns the path.
+
+        Raises:
+            OutputError: the file cannot be written; the old one is left.
+        """
+        data = {
+            "schema": SCHEMA,
+            "objectives": self.objectives,
+            "constraints": {name: list(limits) for name, limits in self.constraints.items()},
+            "scored": [
+                {
+                    "architecture": dict(entry.architecture),
+                    "values": finite_values(entry.values),
+                    "metrics": finite_values(entry.metrics),
+                }
+                for entry in self.scored
+            ],
+            "front": [
+                next(i for i, other in enumerate(self.scored) if other is entry)
+                for entry in self.entries
+            ],
+            "baselines": None
+            if self.baselines is None
+            else self.baselines.to_dict({entry.architecture for entry in self.scored}),
+        }
+        return write_text(path, json.dumps(data, indent=2, allow_nan=False) + "\n")
+
+    def figure(self, x: str | None = None, y: str | None = None) -> Figure:
+        """Draw the front among all that was scored, and the baselines, as a matplotlib figure.
+
+        Args:
+            x: name on the horizontal axis; by default the second objective.
+            y: name on the vertical axis; by default the first.
+
+        Raises:
+            RankingError: matplotlib is missing, or there is no such quantity.
+        """
+        x = (self.names[1] if len(self.names) > 1 else self.names[0]) if x is None else x
+        y = self.names[0] if y is None else y
+        if x not in self.names or y not in self.names:
+            raise RankingError(
+                f"a figure of {y!r} over {x!r}.\n  expected: two of {self.names}\n"
+                "  fix: correct x and y"
+            )
+        return front_figure(self, x, y)
+
+    def __str__(self) -> str:
+        table = front_table(self)
+        n = len(self.names)
+        lines = [[*table.head], *map(list, table.rows)]
+        widths = [max(len(line[i]) for line in lines) for i in range(n)]
+        texts = ["  ".join([*map(str.rjust, line[:n], widths), line[n]]) for line in lines]
+        more = [f"... and {table.more} more"] if table.more else []
+        below = [] if self.baselines is None else ["", str(self.baselines)]
+        return "\n".join([table.title, *texts, *more, *below])
+
+    def __repr__(self) -> str:
+        return f"<ParetoFront of {len(self)} among {len(self.scored)} by {self.objectives}>"
+
+    def _repr_html_(self) -> str:
+        return html([front_table(self), *baselines_tables(self.baselines)])
+
+    def __rich__(self) -> object:
+        return grouped([front_table(self), *baselines_tables(self.baselines)])
+
+
+def _volume(points: list[tuple[float, ...]]) -> float:
+    """Return the volume of the union of boxes from the origin to ``points``, all positive."""
+    if not points:
+        return 0.0
+    if len(points[0]) == 1:
+        return max(p[0] for p in points)
+    ordered = sorted(points, reverse=True)
+    total = 0.0
+    for index, point in enumerate(ordered):
+        below = ordered[index + 1][0] if index + 1 < len(ordered) else 0.0
+        if point[0] > below:
+            total += (point[0] - below) * _volume([p[1:] for p in ordered[: index + 1]])
+    return total
+
+
+__all__ = ["ParetoFront", "Scored", "non_dominated"]

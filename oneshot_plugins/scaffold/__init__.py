@@ -1,0 +1,1 @@
+"""Write a new plugin package that works: `oneshot plugins new`."""
