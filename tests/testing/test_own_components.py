@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from oneshot_core.testing import Case, cases
-from oneshot_core.testing.suite import *  # noqa: F403
 
 conformance = "oneshot-core"
 
@@ -35,7 +34,28 @@ ONE_OF_EACH = (
 """With these every check passes at least once that passes for any of ours."""
 
 
-def test_conformance(case: Case) -> None:  # instead of the suite's, which lets advice pass
+LONG = {
+    "strategy.six-shapes",
+    "strategy.resumes",
+    "strategy.same-seed-same-result",
+    "space.freezes",
+    "space.every-candidate-runs",
+    "space.is-the-same-each-time",
+    "cross.supernet-works-with-strategy",
+}
+"""Checks that train or build often: in every run for one component of each kind and its pairs with
+others, of the rest in the slow one."""
+
+
+def marked(case: Case) -> Any:
+    here = set(case.subject.name.split(" x ")) & {*ONE_OF_EACH}
+    return pytest.param(
+        case, id=str(case), marks=[pytest.mark.slow] if case.check.id in LONG and not here else []
+    )
+
+
+@pytest.mark.parametrize("case", map(marked, cases(conformance)))
+def test_every_promise_is_kept(case: Case) -> None:
     """No check fails or advises anything, except for what is known here."""
     result = case.run()
     known = (case.subject.name, case.check.id) in DECLARED
