@@ -36,24 +36,15 @@ ONE_OF_EACH = (
 """With these every check passes at least once that passes for any of ours."""
 
 
-LONG = {
-    "strategy.six-shapes",
-    "strategy.resumes",
-    "strategy.same-seed-same-result",
-    "space.freezes",
-    "space.every-candidate-runs",
-    "space.is-the-same-each-time",
-    "cross.supernet-works-with-strategy",
-}
-"""Checks that train or build often: in every run for one component of each kind and its pairs with
-others, of the rest in the slow one."""
+LONG = {"strategy", "space", "cross"}
+"""What trains or builds whole networks: in every run for one component of each kind and its pairs
+with each other, in the slow one for all."""
 
 
 def marked(case: Case) -> Any:
-    here = set(case.subject.name.split(" x ")) & {*ONE_OF_EACH}
-    return pytest.param(
-        case, id=str(case), marks=[pytest.mark.slow] if case.check.id in LONG and not here else []
-    )
+    others = set(case.subject.name.split(" x ")) - {*ONE_OF_EACH}
+    slow = case.check.scope in LONG and others
+    return pytest.param(case, id=str(case), marks=[pytest.mark.slow] if slow else [])
 
 
 @pytest.mark.parametrize("case", [marked(case) for case in cases(conformance)])
