@@ -2,12 +2,12 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-READY := $(VENV)/.ready
-# SLOW=1 runs the slow tests too, as CI does.
-MARK := $(if $(SLOW),,-m "not slow")
-# Two processes share the tests, file by file, one thread each: more threads wait for each other.
+# SLOW=1 runs the slow tests too, as CI does; whole tables are for `make test-nightly` alone.
+MARK := -m "not nightly$(if $(SLOW),, and not slow)"
+# Two processes share the tests, one thread each: more threads wait for each other. Who is done
+# takes tests from the other, also out of the file that is being run.
 WORKERS ?= 2
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 # Other Lightnings: the oldest that pyproject.toml allows, one between, and the twin package.
 OTHERS := pytorch-lightning-2.4.0 pytorch-lightning-2.5.6 lightning-2.6.6
@@ -16,12 +16,16 @@ SUBSET := tests/lightning tests/plugins/test_strategies.py \
 	tests/test_docs.py::test_the_readme_search_runs_and_saves_its_architecture \
 	tests/test_docs.py::test_the_recipes_for_contributors_run_and_work_with_every_strategy
 
-.PHONY: demo test test-versions lint docs bench clean
-demo: $(READY)
+.PHONY: demo test test-nightly test-versions lint docs bench clean
+demo: $(VENV)/.ready-demo
 	$(BIN)/oneshot demo --out demo-run $(ARGS)
 
 test: lint
 	$(PYTEST) $(MARK) $(ARGS)
+
+# Every test there is, and as many examples of each property as its profile says: hours.
+test-nightly: lint
+	$(PYTEST) --hypothesis-profile nightly $(ARGS)
 
 # Each in an environment of its own in .venvs; `make test-with-lightning-2.6.6` runs one.
 test-versions: $(OTHERS:%=test-with-%)
@@ -40,23 +44,24 @@ test-with-%: .venvs/%/.ready
 			"$$wanted" pytest hypothesis --editable '.[cli]'
 	touch $@
 
-lint: $(READY)
+lint: $(VENV)/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY)
+docs: $(VENV)/.ready-docs
 	$(BIN)/mkdocs build --strict
 
-bench: $(READY)
+bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
-$(READY): pyproject.toml constraints.txt
+# One stamp for each extra of pyproject.toml, so that nothing waits for what others need.
+$(VENV)/.ready-%: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "Python 3.10 or later is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
-	touch $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	touch $@
 
 clean:
 	rm -rf $(VENV) .venvs build dist site .mypy_cache .ruff_cache .pytest_cache

@@ -15,6 +15,20 @@ from textwrap import dedent
 from typing import Protocol
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("nightly", settings.default)
+TIMES = 10
+"""So many times the examples does each property get with ``--hypothesis-profile nightly``."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give properties more examples at night, also those that say how many they want by day."""
+    if settings.get_current_profile_name() == "nightly":
+        for function in {item.function for item in items if hasattr(item, "function")}:
+            if by_day := getattr(function, "_hypothesis_internal_use_settings", None):
+                by_night = settings(by_day, max_examples=TIMES * by_day.max_examples)
+                function._hypothesis_internal_use_settings = by_night
 
 
 class FakeDist(Protocol):

@@ -54,15 +54,15 @@ def _own(node: ast.Call) -> bool:
     return bool(node.args) and "pickle.dumps(" in ast.unparse(node.args[0])
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_source_reads_a_file_in_a_way_that_runs_code(path: Path) -> None:
-    assert list(offences(path.read_text(encoding="utf-8"))) == []
+def test_no_source_reads_a_file_in_a_way_that_runs_code() -> None:
+    found = {path: list(offences(path.read_text(encoding="utf-8"))) for path in SOURCES}
+    assert {path: calls for path, calls in found.items() if calls} == {}
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda p: str(p.relative_to(ROOT)))
-def test_no_page_shows_how_to_read_a_file_in_a_way_that_runs_code(path: Path) -> None:
-    for block in re.findall(r"^```python.*?\n(.*?)^```$", path.read_text(), re.M | re.S):
-        assert list(offences(textwrap.dedent(block))) == []
+def test_no_page_shows_how_to_read_a_file_in_a_way_that_runs_code() -> None:
+    for path in PAGES:
+        for block in re.findall(r"^```python.*?\n(.*?)^```$", path.read_text(), re.M | re.S):
+            assert list(offences(textwrap.dedent(block))) == [], path
 
 
 def test_no_template_of_a_package_reads_a_file_in_a_way_that_runs_code() -> None:

@@ -30,10 +30,18 @@ def device_of(module: nn.Module) -> torch.device:
     return next((p.device for p in module.parameters()), torch.device("cpu"))
 
 
-def seed_generators(seed: int) -> None:
-    """Seed the global generators: Python's, torch's on all devices, NumPy's if it is imported."""
+def seed_generators(seed: int, *, devices: bool = True) -> None:
+    """Seed the global generators: Python's, torch's, NumPy's if it is imported.
+
+    Args:
+        seed: for all of them.
+        devices: whether torch's generators of all devices are seeded, or the CPU's only.
+    """
     random.seed(seed)
-    torch.manual_seed(seed)
+    if devices:
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)
     numpy = sys.modules.get("numpy")
     if numpy:
         numpy.random.seed(seed % 2**32)
@@ -50,7 +58,9 @@ def isolated_rng(module: nn.Module, seed: int | None = None) -> Iterator[None]:
     try:
         with torch.random.fork_rng(devices, device_type=device.type if devices else "cuda"):
             if seed is not None:
-                seed_generators(seed)
+                # Other generators are not put back. And where no device is in use, torch would
+                # keep the seed for later with a text of the whole stack, which takes milliseconds.
+                seed_generators(seed, devices=bool(devices))
             yield
     finally:
         random.setstate(python_state)

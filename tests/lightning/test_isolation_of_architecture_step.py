@@ -110,7 +110,13 @@ def scaled() -> Any:
         pytest.param(Lbfgs, dict, id="lbfgs"),
     ],
 )
-@pytest.mark.parametrize("refused", [False, True], ids=["engine", "fallback"])
+@pytest.mark.parametrize(
+    "refused",
+    [
+        pytest.param(False, id="engine"),
+        pytest.param(True, id="fallback", marks=pytest.mark.slow),
+    ],
+)
 def test_user_training_equals_the_bare_run(
     cls: type[Net], options: Any, refused: bool, comparison: Any, tmp_path: Path
 ) -> None:
@@ -349,3 +355,15 @@ def test_logs_are_discarded_only_where_there_is_a_trainer() -> None:
 
     with discarded_logs(model, batch), pytest.warns(UserWarning, match="not registered"):
         model.training_step(batch, 0)
+
+
+@pytest.mark.skipif(torch.cuda.is_initialized(), reason="no seed waits for a device in use")
+def test_a_seed_that_waits_for_a_device_is_still_the_users_after_a_step_on_the_cpu() -> None:
+    """torch keeps a seed for a device until it is used, and nobody could put it back."""
+    torch.manual_seed(5)
+    waiting = torch.cuda._lazy_seed_tracker.manual_seed_all_cb
+    with isolated_rng(nn.Linear(2, 2), seed=11):
+        inside = torch.rand(3)
+    assert torch.cuda._lazy_seed_tracker.manual_seed_all_cb is waiting
+    torch.manual_seed(11)
+    assert torch.equal(inside, torch.rand(3))

@@ -362,18 +362,27 @@ def trained(user: str, name: str | None, comparison: Any, root: Path) -> Run:
     return Run(model, trainer, module, noted["returned_by_strategy"], noted["rates"])
 
 
-FAST_USERS = ("single", "dict-outer-monitor", "manual-two-lists")
-FAST_COLUMNS = ("list", "two-lists")
+WHOLE_ROWS = ("single", "dict-outer-monitor", "manual-two-lists")
+WHOLE_COLUMNS = ("list", "two-lists", "plateau-every-second-step")
+FAST_ROWS, FAST_COLUMN = ("single", "manual-two-lists"), "two-lists"
+"""Each configuration of one side with three of the other: one by one these are read, and then put
+one behind the other, so no pair can do what its parts do not do with others. Whole rows are one
+without and one with a monitor, and one where the user steps by hand, as the driver of the
+architecture's schedulers is another then. All other pairs are trained every night."""
 
 
 def cell(user: str, column: str) -> Any:
-    fast = user in FAST_USERS or column in FAST_COLUMNS
-    marks = [] if fast else [pytest.mark.slow]
+    marks = []
+    if user not in FAST_ROWS and column != FAST_COLUMN:
+        whole = user in WHOLE_ROWS or column in WHOLE_COLUMNS
+        marks = [pytest.mark.slow if whole else pytest.mark.nightly]
     return pytest.param(user, column, marks=marks, id=f"{user}+{column}")
 
 
 every_cell = pytest.mark.parametrize(
-    ("user", "column"), [cell(u, c) for u in USERS | MANUAL_USERS for c in COLUMNS]
+    ("user", "column"),
+    [cell(u, c) for u in USERS | MANUAL_USERS for c in COLUMNS],
+    scope="module",  # the three tests of a cell run one after another, in one process
 )
 
 

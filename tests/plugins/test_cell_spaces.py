@@ -51,7 +51,7 @@ def test_an_architecture_of_the_supernet_is_its_frozen_network(space: type[CellN
     table = mutated(model, Drawn)
     assert set(model.state_dict()) == names
     model.eval()
-    for seed in range(4):
+    for seed in range(2):  # that every candidate runs and freezes is a check of each space
         chosen = ModelSpace(model).sample(random.Random(seed))
         frozen = freeze(model, chosen)
         pin(table, chosen)

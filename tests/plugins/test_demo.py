@@ -45,6 +45,7 @@ def test_the_same_seed_gives_the_same_files_bit_for_bit(tmp_path: Path) -> None:
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
+@pytest.mark.slow
 def test_resuming_a_finished_run_shows_the_network_beside_its_baselines(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
