@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import product
@@ -131,6 +132,9 @@ class Value(ABC):
     def __iter__(self) -> NoReturn:
         raise self._unknown("iterated over", "take its items by position: value[0], value[1]")
 
+    def __len__(self) -> NoReturn:
+        raise self._unknown("asked for its length", "take its items by position: value[0]")
+
     def __lt__(self, other: Any) -> Value:
         return _operation("<", operator.lt, self, other)
 
@@ -180,15 +184,63 @@ class Value(ABC):
     def __index__(self) -> NoReturn:
         raise self._unknown("used as a number", "give it to a layer of oneshot.nn")
 
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> NoReturn:
+        # torch asks this before it refuses an argument; what __index__ raises it does not pass on.
+        value = next(values_in([list(args), kwargs or {}]), "a choice")
+        raise _given_to_torch(value, sys._getframe(1), getattr(function, "__name__", "a function"))
+
+    @property
+    def __class__(self) -> Any:  # type: ignore[override]
+        # A layer of torch.nn that asks whether this is a number would refuse it in its own words.
+        frame = sys._getframe(1)
+        if _is_layer_of_torch(frame):
+            raise _given_to_torch(self, frame, "a layer")
+        return type(self)
+
     def __deepcopy__(self, memo: object) -> Value:
         return self  # immutable
 
     def _unknown(self, use: str, fix: str) -> SpaceError:
+        frame = sys._getframe(2)
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
+            return _given_to_torch(self, frame, frame.f_code.co_name)
         return SpaceError(
             f"{self!r} was {use}, but is not chosen yet.\n"
             "  expected: what is known before any architecture is\n"
             f"  fix: {fix}"
         )
+
+
+_OF_ALL_MODULES = ("torch.nn.modules.module", "torch.nn.modules.container")
+
+
+def _is_layer_of_torch(frame: Any) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return name.startswith("torch.nn.modules.") and name not in _OF_ALL_MODULES
+
+
+def _given_to_torch(value: object, frame: Any, name: str) -> SpaceError:
+    """Return the error about a value that a layer or function of torch has got.
+
+    Args:
+        value: what it got.
+        frame: where that was found out.
+        name: of the function, where no layer called it.
+    """
+    taker = f"torch's {name}"
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
+        if _is_layer_of_torch(frame) and "self" in frame.f_locals:
+            # Of several, the one that was called first: what the user wrote.
+            taker = f"torch.nn.{type(frame.f_locals['self']).__name__}"
+        frame = frame.f_back
+    return SpaceError(
+        f"{taker} got the choice {value!r}; layers and functions of torch.nn take no choices.\n"
+        "  expected: plain numbers there, and choices in the layers of oneshot_core.nn\n"
+        "  fix: from oneshot_core import nn, in the place of from torch import nn"
+    )
 
 
 class Taken(Value):
@@ -399,23 +451,62 @@ class Declared(Computed):
 
 def choice(
     values: Iterable[Candidate],
-    *,
-    label: str,
+    *others: Any,
+    label: str | None = None,
     default: Candidate | None = None,
     prior: Sequence[float] | None = None,
 ) -> ValueChoice:
-    """Return a value that is one of ``values``; see :class:`ValueChoice`."""
-    return ValueChoice(values, label=label, default=default, prior=prior)
+    """Return a value that is one of ``values``; see :class:`ValueChoice`.
+
+    Args:
+        values: see there.
+        *others: nothing; what stands here was meant for another argument, and is refused.
+        label: see there; must be given.
+        default: see there.
+        prior: see there.
+
+    Raises:
+        SpaceError: as there; or there is no label, or more than one argument without a name.
+    """
+    if others or isinstance(values, str):
+        _refuse_order("choice", "[16, 32]", (values, *others))
+    return ValueChoice(values, label=label, default=default, prior=prior)  # type: ignore[arg-type]
 
 
-def uniform(low: float, high: float, *, label: str, default: float | None = None) -> RangeChoice:
+def uniform(
+    low: float,
+    high: float,
+    *others: Any,
+    label: str | None = None,
+    default: float | None = None,
+) -> RangeChoice:
     """Return a value that is any number from ``low`` to ``high``; see :class:`RangeChoice`."""
-    return RangeChoice(low, high, label=label, default=default)
+    if others or isinstance(low, str):
+        _refuse_order("uniform", "0.1, 0.9", (low, high, *others))
+    return RangeChoice(low, high, label=label, default=default)  # type: ignore[arg-type]
 
 
-def loguniform(low: float, high: float, *, label: str, default: float | None = None) -> RangeChoice:
+def loguniform(
+    low: float,
+    high: float,
+    *others: Any,
+    label: str | None = None,
+    default: float | None = None,
+) -> RangeChoice:
     """Return a value uniform in its logarithm; see :class:`RangeChoice`."""
-    return RangeChoice(low, high, log=True, label=label, default=default)
+    if others or isinstance(low, str):
+        _refuse_order("loguniform", "1e-4, 1e-1", (low, high, *others))
+    return RangeChoice(low, high, log=True, label=label, default=default)  # type: ignore[arg-type]
+
+
+def _refuse_order(name: str, numbers: str, given: tuple[Any, ...]) -> NoReturn:
+    """Refuse arguments in another order, such as the label first."""
+    label = next((thing for thing in given if isinstance(thing, str)), "width")
+    raise SpaceError(
+        f"oneshot.{name} got {', '.join(map(repr, given))} without names.\n"
+        f"  expected: what can be chosen first, and the label by its name\n"
+        f"  fix: oneshot.{name}({numbers}, label={label!r})"
+    )
 
 
 def maximum(*values: Any) -> Value:
@@ -527,6 +618,9 @@ def combinations_of(specs: Mapping[str, ParameterSpec]) -> Iterator[dict[str, Ch
 
 
 def _operation(sign: str, function: Callable[..., Any], left: Any, right: Any) -> Value:
+    for value, other in ((left, right), (right, left)):
+        if not isinstance(other, Value) and hasattr(other, "__torch_function__"):  # a tensor
+            raise _given_to_torch(value, None, repr(sign))
     return Computed(f"({{}} {sign} {{}})", function, left, right)
 
 
