@@ -10,6 +10,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule
 
+from ..supernet import running
 from .forwarding import FORWARDED_SLOTS, ForwardedSlot, looks_like
 
 _SLOTS = {name: ForwardedSlot(name) for name in FORWARDED_SLOTS}
@@ -34,7 +35,8 @@ class ModuleFacade(LightningModule):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call ``model``."""
-        return self.model(*args, **kwargs)
+        with running:
+            return self.model(*args, **kwargs)
 
     def log(self, *args: Any, **kwargs: Any) -> None:
         """Log under the user's names."""

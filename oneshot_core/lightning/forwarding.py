@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..optimizers import normalised
+from ..supernet import running
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
 
@@ -211,7 +212,8 @@ class TrainingStepHook(InnerHook):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         def user() -> Any:
-            return InnerHook.__call__(self, *args, **kwargs)
+            with running:
+                return InnerHook.__call__(self, *args, **kwargs)
 
         if self.wrapper.automatic_optimization:
             return self.wrapper.run_training_step(user)
@@ -230,7 +232,8 @@ class EvaluationStepHook(InnerHook):
         batch_idx = args[1] if len(args) > 1 else kwargs.get("batch_idx", 0)
         self.wrapper.prepare_evaluation(self.name.removesuffix("_step"), batch_idx)
         try:
-            return super().__call__(*args, **kwargs)
+            with running:
+                return super().__call__(*args, **kwargs)
         except Exception as error:
             self.wrapper.note_path(error)
             raise

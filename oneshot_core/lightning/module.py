@@ -38,7 +38,7 @@ from ..errors import MissingDataError, OneShotError, StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
 from ..space.spec import Candidate, Choice, ParameterSpec
-from ..supernet import BaseSuperNetModule, supernet_modules
+from ..supernet import BaseSuperNetModule, running, supernet_modules
 from ..traversal import traverse_and_mutate_submodules
 from .appended import Appended, scheduler_config
 from .architecture_step import architecture_step, users_loss
@@ -455,7 +455,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 decision.unpin()
                 if decision.spec.label in chosen:
                     decision.pin(chosen[decision.spec.label])
-            yield self
+            with running:
+                yield self
         finally:
             for decision, was_pinned, pinned in before:
                 decision.unpin()
