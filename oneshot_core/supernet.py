@@ -16,7 +16,7 @@ from .space.spec import Candidate, Choice, ParameterSpec
 
 
 class _Running:
-    """Says whether a network is being computed: inside ``with running: ...``, or of a module's call.
+    """Says whether a network is being computed: in ``with running: ...``, or in a module's call.
 
     A layer with choices is then, for whoever reads its tensors, the layer that it computes. At
     other times reads give all of a tensor, so that optimizers and initialisation get what is kept.

@@ -23,6 +23,7 @@ from ..lightning.plugin_hooks import plugin_hooks
 from ..model_space import ModelSpace
 from ..space.mutable import MutableModule
 from ..supernet import BaseSuperNetModule
+from .agreement import disagreements
 from .capability import Trial
 from .choices import Places, describe
 from .combinations import combinations
@@ -160,6 +161,10 @@ class _Inspector:
             known = [{p.labels[0]: p.choice} for p in check.problems]
             first = [sizes.smallest.architecture, sizes.largest.architecture]
             self.problems += combinations(self.space, probe, confirm, known, first)
+            if self.with_data is not None:
+                self.problems += disagreements(
+                    self.root, self.space, self.with_data, self.hooks, first[0]
+                )
         capabilities = self._capabilities(probe)
         self.warnings += [*networks.warnings, *surprises(self.bare, self.space, places)]
         return Inspection(
