@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from torch import nn
 
@@ -47,8 +48,11 @@ def disagreements(
         for decision in table:
             decision.pin(architecture.get(decision.spec.label))
         try:
-            frozen = freeze(root, architecture).eval()
-            found = difference(root, frozen, lambda network: run(network, feed))
+            found = difference(
+                root,
+                partial(freeze, root, architecture),
+                lambda network: run(network, feed),
+            )
         except Exception:
             continue
         if found is not None:

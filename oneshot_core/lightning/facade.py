@@ -10,7 +10,7 @@ from typing import Any
 
 from pytorch_lightning import LightningModule
 
-from ..supernet import running
+from ..space.running import running
 from .forwarding import FORWARDED_SLOTS, ForwardedSlot, looks_like
 
 _SLOTS = {name: ForwardedSlot(name) for name in FORWARDED_SLOTS}

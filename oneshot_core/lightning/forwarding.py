@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from ..optimizers import normalised
-from ..supernet import running
+from ..space.running import running
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
 

@@ -11,7 +11,7 @@ not taken by modules with hooks; torch's global hooks record what every module r
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,8 @@ from ..architecture import Architecture, freeze
 from ..errors import RankingError
 from ..nests import leaves
 from ..space.mutable import MutableModule
-from ..supernet import BaseSuperNetModule, running
+from ..space.running import running
+from ..supernet import BaseSuperNetModule
 from .forwarding import InnerHook
 from .isolation import isolated_attributes, isolated_buffers, isolated_metrics, isolated_rng
 
@@ -80,7 +81,7 @@ class _Trace:
 
 
 def difference(
-    supernet: nn.Module, frozen: nn.Module, run: Callable[[nn.Module], Any]
+    supernet: nn.Module, freeze: Callable[[], nn.Module], run: Callable[[nn.Module], Any]
 ) -> Difference | None:
     """Return where two networks differ that should compute the same; None if they do not.
 
@@ -90,17 +91,37 @@ def difference(
 
     Args:
         supernet: pinned to an architecture.
-        frozen: the network of that architecture.
+        freeze: returns the network of that architecture.
         run: calls one of them, always on the same inputs, and returns what counts.
     """
-    found, wanted = _traced(supernet, run), _traced(frozen, run, may_fail=True)
-    first = _first(supernet, found, frozen, wanted)
-    if first is None or _first(supernet, found, supernet, _traced(supernet, run)) is not None:
-        return None
-    return first
+    found = _alone(supernet, run)
+    frozen = freeze()  # now, for a choice may have to see how it is called
+    first = _first(supernet, found, frozen, _alone(frozen, run, may_fail=True))
+    return None if first is None or not _repeats(supernet, run) else first
 
 
-def _traced(
+def _repeats(network: nn.Module, run: Callable[[nn.Module], Any]) -> bool:
+    one, other = (_alone(network, run) for _ in range(2))
+    return _first(network, one, network, other) is None
+
+
+def _alone(
+    network: nn.Module,
+    run: Callable[[nn.Module], Any],
+    *,
+    seed: int | None = 0,
+    may_fail: bool = False,
+) -> _Trace:
+    """Run a network without leaving a trace on it."""
+    with ExitStack() as stack:
+        stack.enter_context(isolated_rng(network, seed))
+        stack.enter_context(isolated_buffers(network))
+        stack.enter_context(isolated_metrics(network))
+        stack.enter_context(isolated_attributes(network))
+        return _recorded(network, run, may_fail=may_fail)
+
+
+def _recorded(
     network: nn.Module, run: Callable[[nn.Module], Any], *, may_fail: bool = False
 ) -> _Trace:
     inside = set(network.modules())
@@ -112,19 +133,16 @@ def _traced(
 
     # A hook would have to be compiled, too; what such a network returns says enough.
     compiled = any(hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in inside)
-    with ExitStack() as stack:
-        if not compiled:
-            stack.callback(register_module_forward_hook(record).remove)
-        stack.enter_context(isolated_rng(network, 0))
-        stack.enter_context(isolated_buffers(network))
-        stack.enter_context(isolated_metrics(network))
-        stack.enter_context(isolated_attributes(network))
-        try:
-            return _Trace(outputs, _sampled(run(network)))
-        except Exception:
-            if not may_fail:
-                raise
-    return _Trace(outputs, None)
+    handle = None if compiled else register_module_forward_hook(record)
+    try:
+        return _Trace(outputs, _sampled(run(network)))
+    except Exception:
+        if not may_fail:
+            raise
+        return _Trace(outputs, None)
+    finally:
+        if handle is not None:
+            handle.remove()
 
 
 def _sampled(output: Any) -> list[Tensor]:
@@ -246,39 +264,33 @@ class ComparedStep(InnerHook):
             search.__dict__["validation_step"] = hook.inner
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        search = self.wrapper
-        self.remove(search)
-        self.compare(args, kwargs)
-        return self.inner(*args, **kwargs)
-
-    def compare(self, args: Any, kwargs: Any) -> None:
-        """Run the user's step as supernet and as frozen network.
+        """Run the user's step, as always, and beside it that of the frozen network.
 
         Raises:
-            RankingError: they differ.
+            RankingError: they compute different things.
         """
         search: Any = self.wrapper
+        self.remove(search)
         model = search.model
         frozen: Any = freeze(model, self.architecture)
         frozen.trainer = search.trainer
+        given = apply_to_collection((args, kwargs), Tensor, Tensor.clone)
+        outputs = []
 
-        def run(network: Any) -> Any:
-            logged: dict[str, Any] = {}
+        def quietly(network: Any) -> Any:
+            own = apply_to_collection(given, Tensor, Tensor.clone)
+            with _logged(network) as logged, running:
+                return network.validation_step(*own[0], **own[1]), logged
 
-            def log(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
-                logged[name] = value
+        def really(network: Any) -> Any:
+            with _logged(network, type(network).log) as logged:
+                outputs.append(self.inner(*args, **kwargs))
+            return outputs[0], logged
 
-            own = apply_to_collection((args, kwargs), Tensor, Tensor.clone)
-            network.__dict__["log"] = log
-            try:
-                with running:
-                    output = network.validation_step(*own[0], **own[1])
-            finally:
-                del network.__dict__["log"]
-            return output, logged
-
-        found = difference(model, frozen, run)
-        if found is not None:
+        # First the frozen network: both then start from the same state of the generators.
+        wanted = _alone(frozen, quietly, seed=None, may_fail=True)
+        found = _first(model, _recorded(model, really), frozen, wanted)
+        if found is not None and _repeats(model, quietly):
             name = type(model).__name__
             raise RankingError(
                 f"the supernet of {name} computes something else than the frozen network of "
@@ -289,3 +301,23 @@ class ComparedStep(InnerHook):
                 "keep no state beside parameters and buffers; oneshot.inspect(model, batch) "
                 "finds it, too"
             )
+        return outputs[0]
+
+
+@contextmanager
+def _logged(network: nn.Module, log: Callable[..., None] | None = None) -> Iterator[dict[str, Any]]:
+    """Collect what ``network`` logs, and pass it on to ``log`` if there is one."""
+    logged: dict[str, Any] = {}
+
+    def collect(name: str, value: Any, *args: Any, **kwargs: Any) -> None:
+        logged[name] = value
+        if log is not None:
+            log(network, name, value, *args, **kwargs)
+
+    before = {k: v for k, v in network.__dict__.items() if k == "log"}
+    network.__dict__["log"] = collect
+    try:
+        yield logged
+    finally:
+        del network.__dict__["log"]
+        network.__dict__.update(before)

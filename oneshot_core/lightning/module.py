@@ -37,8 +37,9 @@ from ..decision import Decision, DecisionTable
 from ..errors import MissingDataError, OneShotError, StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
+from ..space.running import running
 from ..space.spec import Candidate, Choice, ParameterSpec
-from ..supernet import BaseSuperNetModule, running, supernet_modules
+from ..supernet import BaseSuperNetModule, supernet_modules
 from ..traversal import traverse_and_mutate_submodules
 from .appended import Appended, scheduler_config
 from .architecture_step import architecture_step, users_loss

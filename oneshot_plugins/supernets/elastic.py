@@ -18,7 +18,8 @@ from oneshot_core.hooks import Memo, Options
 from oneshot_core.nn import MutableLayer
 from oneshot_core.nn.live import Live, refuse_parametrization
 from oneshot_core.space import Choice
-from oneshot_core.supernet import BaseSuperNetModule, running
+from oneshot_core.space.running import running
+from oneshot_core.supernet import BaseSuperNetModule
 
 from .modules import weighted_sum
 
