@@ -389,7 +389,7 @@ def _listed(specs: Mapping[str, ParameterSpec]) -> dict[str, ParameterSpec]:
     for label, spec in specs.items():
         if spec.interval is not None:
             values = dict.fromkeys((spec.interval.low, spec.default, spec.interval.high))
-            spec = ParameterSpec(label, tuple(values))  # type: ignore[arg-type]
+            spec = ParameterSpec(label, tuple(values))
         listed[label] = spec
     return listed
 

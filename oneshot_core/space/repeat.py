@@ -103,7 +103,7 @@ class Repeat(Chain, MutableModule):
     def select_at(self, path: str, chosen: Mapping[str, Choice]) -> nn.Module:
         selected = nn.Sequential(*self.blocks[: self.depth_at(path).evaluate(chosen)])
         selected.training = self.training
-        parameters = _parameters(self.blocks, *self.__dict__.get("_called_with", (0, ())))
+        parameters = _parameters(list(self.blocks), *self.__dict__.get("_called_with", (0, ())))
         if len(parameters) > 1:
             # nn.Sequential takes one argument; this graph, which it calls, takes all of them.
             selected.__dict__["forward"] = _graph(selected, parameters)
@@ -156,9 +156,9 @@ def _parameters(
 
     What the first block names, if its defaults can be written down; and what it was called with.
     """
-    first = blocks[0] if len(blocks) else nn.Identity()
-    while isinstance(first._modules.get("candidates"), nn.ModuleDict):  # it passes on everything
-        first = next(iter(first._modules["candidates"].children()))
+    first = blocks[0] if blocks else nn.Identity()
+    while isinstance(candidates := first._modules.get("candidates"), nn.ModuleDict):
+        first = next(iter(candidates.values()))  # a choice passes on everything
     named: dict[str, tuple[object, bool]] = {}
     for parameter in inspect.signature(first.forward).parameters.values():
         default = parameter.default
@@ -185,7 +185,9 @@ def _graph(chain: nn.Sequential, parameters: Mapping[str, tuple[object, bool]]) 
     x, *others = (nodes[name] for name in parameters)
     by_name = [by for _, by in parameters.values()][1:]
     args = [node for node, by in zip(others, by_name, strict=True) if not by]
-    kwargs = {name: nodes[name] for name, (_, by) in list(parameters.items())[1:] if by}
+    kwargs: dict[str, Any] = {
+        name: nodes[name] for name, (_, by) in list(parameters.items())[1:] if by
+    }
     for name in chain._modules:
         x = graph.call_module(name, (x, *args), kwargs)
     graph.output(x)

@@ -17,6 +17,7 @@ import operator
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NoReturn
 
@@ -156,16 +157,16 @@ class Value(ABC):
     __hash__ = object.__hash__
 
     def __and__(self, other: Any) -> Value:
-        return _operation("and", _both, self, other)
+        return Lazy("({} and {})", _both, self, other)
 
     def __rand__(self, other: Any) -> Value:
-        return _operation("and", _both, other, self)
+        return Lazy("({} and {})", _both, other, self)
 
     def __or__(self, other: Any) -> Value:
-        return _operation("or", _either, self, other)
+        return Lazy("({} or {})", _either, self, other)
 
     def __ror__(self, other: Any) -> Value:
-        return _operation("or", _either, other, self)
+        return Lazy("({} or {})", _either, other, self)
 
     def __invert__(self) -> Value:
         return Computed("(not {})", operator.not_, self)
@@ -192,8 +193,8 @@ class Value(ABC):
         value = next(values_in([list(args), kwargs or {}]), "a choice")
         raise _given_to_torch(value, sys._getframe(1), getattr(function, "__name__", "a function"))
 
-    @property
-    def __class__(self) -> Any:  # type: ignore[override]
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
         # A layer of torch.nn that asks whether this is a number would refuse it in its own words.
         frame = sys._getframe(1)
         if _is_layer_of_torch(frame):
@@ -268,7 +269,8 @@ class ValueChoice(Taken):
     """Choose one of several values.
 
     Args:
-        values: what can be chosen: numbers, words, True, False, None, or tuples of those.
+        values: what can be chosen: numbers, words, True, False, None, or tuples of those,
+            which may be nested.
         label: name of the decision; equal labels decide together.
         default: what the model runs before any search; the largest number, or the first of
             values that are not all numbers.
@@ -288,7 +290,7 @@ class ValueChoice(Taken):
         default: Candidate | None = None,
         prior: Sequence[float] | None = None,
     ) -> None:
-        candidates = tuple(tuple(v) if isinstance(v, list) else v for v in values)
+        candidates = tuple(map(_without_lists, values))
         _check(candidates, label)
         if default is None:
             default = _largest(candidates)
@@ -395,6 +397,19 @@ class Computed(Value):
         return self.text.format(*map(repr, self.operands))
 
 
+class Lazy(Computed):
+    """What a function gives that looks at its operands only as far as it has to.
+
+    Args:
+        text: see :class:`Computed`.
+        function: applied to functions that return what the operands are.
+        operands: see there.
+    """
+
+    def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
+        return self.function(*(partial(resolve, operand, chosen) for operand in self.operands))
+
+
 class Declared(Computed):
     """A computed value of which all possible results are known beforehand; see :func:`apply`.
 
@@ -416,7 +431,7 @@ class Declared(Computed):
         domain: Iterable[Candidate],
     ) -> None:
         super().__init__(text, function, *operands)
-        self.domain = tuple(dict.fromkeys(domain))
+        self.domain = tuple(dict.fromkeys(map(_without_lists, domain)))
         wrong = [value for value in self.domain if not _is_plain(value)]
         if wrong or not self.domain:
             raise SpaceError(
@@ -520,8 +535,11 @@ def minimum(*values: Any) -> Value:
 
 
 def if_else(condition: Any, true: Any, false: Any) -> Value:
-    """Return one of two values, by a condition such as ``width > 32``."""
-    return Computed("({1} if {0} else {2})", _conditional, condition, true, false)
+    """Return one of two values, by a condition such as ``width > 32``.
+
+    The other one is not computed, so it need not be valid.
+    """
+    return Lazy("({1} if {0} else {2})", _conditional, condition, true, false)
 
 
 def apply(
@@ -629,15 +647,15 @@ def _call(name: str, values: Sequence[Any]) -> str:
 
 
 def _conditional(condition: Any, true: Any, false: Any) -> Any:
-    return true if condition else false
+    return true() if condition() else false()
 
 
 def _both(left: Any, right: Any) -> Any:
-    return left and right
+    return left() and right()
 
 
 def _either(left: Any, right: Any) -> Any:
-    return left or right
+    return left() or right()
 
 
 def _largest(candidates: tuple[Candidate, ...]) -> Candidate:
@@ -665,9 +683,13 @@ def _check(candidates: tuple[Candidate, ...], label: object) -> None:
         )
 
 
+def _without_lists(value: Any) -> Any:
+    return tuple(map(_without_lists, value)) if isinstance(value, (list, tuple)) else value
+
+
 def _is_plain(value: object) -> bool:
     if isinstance(value, tuple):
-        return bool(value) and all(_is_plain(v) and not isinstance(v, tuple) for v in value)
+        return bool(value) and all(map(_is_plain, value))
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, (str, int))
