@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal, Protocol, TypeVar, cast, get_args, overload, runtime_checkable
 
-from torch import nn
+from torch import fx, nn
 
 from .errors import ArchitectureError, FreezeError
 from .files import write_text
@@ -380,6 +380,10 @@ def _without_plugin_classes(root: nn.Module) -> nn.Module:
                 if child not in graphs:
                     graphs[child] = as_graph(child, f"{path}.{name}".lstrip("."))
                 parent._modules[name] = graphs[child]
+    for module in root.modules():
+        calls = module.__dict__.get("forward")  # of a chain of blocks, see Repeat.select_at
+        if isinstance(calls, fx.GraphModule):
+            calls._modules.update({name: module._modules[name] for name in calls._modules})
     return as_graph(root, "") if isinstance(root, GraphWhenFrozen) else root
 
 

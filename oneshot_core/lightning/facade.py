@@ -20,6 +20,7 @@ from typing import Any, Final
 from pytorch_lightning import LightningModule
 from torch import nn
 
+from ..space.running import running
 from .forwarding import (
     FORWARDED_SLOTS,
     PASSED_ON,
@@ -68,7 +69,8 @@ class ModuleFacade(LightningModule):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Call ``model``."""
-        return self.model(*args, **kwargs)
+        with running:
+            return self.model(*args, **kwargs)
 
     def call_users(self, name: str, *args: Any) -> Any:
         """Call a hook of ``model``, as Lightning does: one that is None is left out."""

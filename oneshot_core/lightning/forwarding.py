@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pytorch_lightning import LightningModule
 
 from ..optimizers import normalised
+from ..space.running import running
 from .own_step import is_defined_by_strategy, run_own_step
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
@@ -312,7 +313,8 @@ class TrainingStepHook(InnerHook):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         def user() -> Any:
-            return InnerHook.__call__(self, *args, **kwargs)
+            with running:
+                return InnerHook.__call__(self, *args, **kwargs)
 
         if self.wrapper.automatic_optimization:
             return self.wrapper.run_training_step(user)
@@ -338,7 +340,8 @@ class EvaluationStepHook(InnerHook):
         batch_idx = args[1] if len(args) > 1 else kwargs.get("batch_idx", 0)
         self.wrapper.prepare_evaluation(self.name.removesuffix("_step"), batch_idx)
         try:
-            return super().__call__(*args, **kwargs)
+            with running:
+                return super().__call__(*args, **kwargs)
         except Exception as error:
             self.wrapper.note_path(error)
             raise

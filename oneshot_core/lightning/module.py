@@ -37,6 +37,7 @@ from ..discovery.registry import Registry, default_registry
 from ..errors import MissingDataError, OneShotError, StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
+from ..space.running import running
 from ..space.spec import Candidate, Choice, ParameterSpec
 from ..supernet import BaseSuperNetModule, supernet_modules
 from ..traversal import traverse_and_mutate_submodules
@@ -503,7 +504,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 decision.unpin()
                 if decision.spec.label in chosen:
                     decision.pin(chosen[decision.spec.label])
-            yield self
+            with running:
+                yield self
         finally:
             for decision, was_pinned, pinned in before:
                 decision.unpin()

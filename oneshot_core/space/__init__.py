@@ -9,7 +9,7 @@ from .constraint import constrain, constraints_of
 from .diagram import Diagram, HasDiagram, Link, Node, diagrams_in
 from .graph import GraphWhenFrozen, as_graph
 from .input_choice import InputChoice, Reduction, reduce_inputs
-from .layer_choice import LayerChoice
+from .layer_choice import LayerChoice, attribute_of
 from .mutable import (
     Branches,
     Gates,
@@ -20,7 +20,8 @@ from .mutable import (
     label_below,
 )
 from .patch import Patch
-from .repeat import Repeat
+from .repeat import Chain, Repeat
+from .running import running
 from .spec import Candidate, Choice, Interval, ParameterSpec
 from .value import (
     Computed,
@@ -46,6 +47,7 @@ from .value import (
 __all__ = [
     "Branches",
     "Candidate",
+    "Chain",
     "Choice",
     "Computed",
     "Declared",
@@ -71,6 +73,7 @@ __all__ = [
     "ValueChoice",
     "apply",
     "as_graph",
+    "attribute_of",
     "check_label",
     "choice",
     "combinations_of",
@@ -84,6 +87,7 @@ __all__ = [
     "minimum",
     "reduce_inputs",
     "resolve",
+    "running",
     "specs_in",
     "uniform",
     "values_in",

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import partial
 from itertools import product
-from typing import Any, TypeAlias, cast
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -240,7 +240,7 @@ class _Builder:
                 known.add(key)
                 off = truth(chosen) - table.of(chosen)
                 if abs(off) > TOLERANCE * abs(table.of(chosen)):
-                    yield Row(cast(dict[str, Candidate], taken), off)
+                    yield Row(taken, off)
 
     def own(self, part: _Part, taken: Mapping[str, Candidate]) -> float | None:
         """Return what a part costs without what is nested in it; None if it is forbidden."""

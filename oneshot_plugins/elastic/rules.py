@@ -179,11 +179,6 @@ class BatchNormRule(PrefixRule):
     takes = "num_features"
     fixed = ("momentum", "track_running_stats")
 
-    def prepare(self, template: Any, module: Any) -> None:
-        # Recalibration sets momentum to None for a plain average; it must reach what is run.
-        own = template.__dict__.setdefault("own_momentum", template.momentum)
-        template.momentum = None if module.momentum is None else own
-
     def mixed(
         self,
         source: Tensors,

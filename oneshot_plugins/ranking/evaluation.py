@@ -73,6 +73,7 @@ from .baselines import (
     refuse_truth_alone,
     true_values,
 )
+from .guard import COMPARED, ComparedStep
 from .show import baselines_tables, grouped, html, ranking_figure, ranking_table
 
 if TYPE_CHECKING:
@@ -691,7 +692,12 @@ class _RankingLoop(_EvaluationLoop):
             if self.calibration:
                 self._recalibrate()
             self.trainer._logger_connector.reset_metrics()
-            super().run()
+            if len(self.entries) < COMPARED:
+                ComparedStep.install(self.search, architecture)
+            try:
+                super().run()
+            finally:
+                ComparedStep.remove(self.search)
         metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items()}
         if not metrics:
             raise RankingError(
@@ -709,18 +715,20 @@ class _RankingLoop(_EvaluationLoop):
         """Give every BatchNorm the plain average of its statistics over the batches."""
         norms = [m for m in self.search.model.modules() if _tracks(m)]
         assert all(isinstance(norm, _BatchNorm) for norm in norms)
-        momenta = [norm.momentum for norm in norms]
+        before = [dict(norm.__dict__) for norm in norms]
         modes = {module: module.training for module in self.search.model.modules()}
         self.search.model.eval()  # dropout is off when the statistics are used
         for norm in norms:
             norm.reset_running_stats()  # type: ignore[operator]
-            norm.momentum = None  # type: ignore[assignment]  # a cumulative average
+            # A cumulative average, for all architectures, even where momentum is to be chosen.
+            norm.__dict__["momentum"] = None
             norm.train()
         for index, batch in enumerate(self.calibration):
             with isolated_metrics(self.search.model), discarded_logs(self.search.model, batch):
                 users_loss(self.search.model, batch, index)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, attributes in zip(norms, before, strict=True):
+            norm.__dict__.pop("momentum")
+            norm.__dict__.update({k: v for k, v in attributes.items() if k == "momentum"})
         for module, mode in modes.items():
             module.training = mode
 
