@@ -48,6 +48,7 @@ from .baselines import (
     true_values,
 )
 from .batches import cached, first_batches, to_device
+from .better import UNTRAINED, better_row
 from .isolation import (
     discarded_logs,
     isolated_attributes,
@@ -124,9 +125,11 @@ class Ranking:
         metric: name of the metric.
         mode: ``"max"`` or ``"min"``.
         baselines: what to hold the best against.
+        trained: whether the supernet was trained, as far as its search can tell.
 
     Attributes:
         baselines: as given; None where none were asked for.
+        trained: as given.
     """
 
     def __init__(
@@ -136,7 +139,9 @@ class Ranking:
         metric: str,
         mode: str,
         baselines: Baselines | None = None,
+        trained: bool = True,
     ) -> None:
+        self.trained = trained
         self.metric = metric
         self.mode = mode
         self.baselines = baselines
@@ -148,8 +153,28 @@ class Ranking:
 
     @property
     def best(self) -> Architecture:
-        """The best architecture."""
+        """The best of the ranked architectures; :attr:`better` may be one that was scored beside."""
         return self.entries[0].architecture
+
+    @property
+    def better(self) -> Baseline | None:
+        """The best of the baselines if it is an architecture with a better score, else None."""
+        row = self._better_row()
+        return None if row is None or self.baselines is None else self.baselines.rows[row]
+
+    def _better_row(self) -> int | None:
+        return better_row(self.baselines, self.metric, self.mode, self.entries[0].score)
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be said about the best architecture, in words; mostly nothing."""
+        said = [] if self.trained else [UNTRAINED]
+        row = self._better_row()
+        if row is not None and self.baselines is not None:
+            name, of = self.baselines.rows[row].name, self.baselines.rows[row].architecture
+            which = "a random one" if of in self.baselines.sample else f"the {name}"
+            said.append(f"{which} was better: ranking.baselines.rows[{row}]")
+        return said
 
     def kendall_tau(self, truth: Truth) -> float:
         """Return Kendall's tau-b between the scores and a ground truth.
@@ -198,6 +223,9 @@ class Ranking:
             "schema": SCHEMA,
             "metric": self.metric,
             "mode": self.mode,
+            "trained": self.trained,
+            "best": self.best.to_dict(),
+            "better": self._better_row(),
             "entries": [
                 {
                     "architecture": dict(e.architecture),
@@ -230,7 +258,7 @@ class Ranking:
         ]
         more = [f"       ... and {len(self) - 10} more"] if len(self) > 10 else []
         below = [] if self.baselines is None else ["", str(self.baselines)]
-        return "\n".join([head, *rows, *more, *below])
+        return "\n".join([head, *rows, *more, *below, *self.notes])
 
     def figure(self, cost: str | None = None) -> Figure:
         """Draw the scores over a cost, as a matplotlib figure.
@@ -286,7 +314,7 @@ def rank(
     before afterwards.
 
     Args:
-        search: with a trained supernet.
+        search: with a trained supernet; of another one the result says so.
         architectures: an iterable of them; ``"all"`` of the space; a number, that many
             different random ones; or the name of an installed searcher, such as
             ``"evolution"``.
@@ -362,7 +390,9 @@ def rank(
             replace(e, costs=_costs(search, e.architecture, measures, arguments or ()))
             for e in scored
         ]
-    ranking = Ranking(scored[: len(entries)], metric=_name(metric), mode=mode)
+    ranking = Ranking(
+        scored[: len(entries)], metric=_name(metric), mode=mode, trained=search.trained
+    )
     if beside is not None:
         values = {e.architecture: _values(ranking, e) for e in scored}
         ranked = [e.architecture for e in ranking]

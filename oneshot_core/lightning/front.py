@@ -17,12 +17,13 @@ from ..errors import RankingError
 from ..files import write_text
 from .agreement import kendall_tau
 from .baselines import Truth, finite_values, true_values
+from .better import UNTRAINED, beyond
 from .show import baselines_tables, front_figure, front_table, grouped, html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .baselines import Baselines
+    from .baselines import Baseline, Baselines
 
 SCHEMA = "oneshot.pareto/1"
 Limits = tuple["float | None", "float | None"]
@@ -80,6 +81,7 @@ class ParetoFront:
         objectives: name -> ``"max"`` or ``"min"``.
         constraints: name -> limits.
         baselines: what to hold the front against.
+        trained: whether the supernet was trained, as far as its search can tell.
 
     Attributes:
         scored: everything that was scored, not only the front.
@@ -87,6 +89,7 @@ class ParetoFront:
         constraints: as given.
         entries: the front.
         baselines: as given; None where none were asked for.
+        trained: as given.
     """
 
     def __init__(
@@ -95,7 +98,9 @@ class ParetoFront:
         objectives: Mapping[str, str],
         constraints: Mapping[str, Limits] | None = None,
         baselines: Baselines | None = None,
+        trained: bool = True,
     ) -> None:
+        self.trained = trained
         self.scored = list(scored)
         self.baselines = baselines
         self.objectives = dict(objectives)
@@ -124,6 +129,19 @@ class ParetoFront:
 
     def __getitem__(self, index: int) -> Scored:
         return self.entries[index]
+
+    @property
+    def better(self) -> list[Baseline]:
+        """What of the baselines would be on the front, too: random architectures, the largest."""
+        return beyond(self.baselines, (e.values for e in self.entries), self.objectives, self.keeps)
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be said about the front, in words; mostly nothing."""
+        said = [] if self.trained else [UNTRAINED]
+        if better := self.better:
+            said.append(f"{len(better)} of what was scored beside it belong on it: front.better")
+        return said
 
     @property
     def names(self) -> list[str]:
@@ -253,6 +271,7 @@ class ParetoFront:
             "schema": SCHEMA,
             "objectives": self.objectives,
             "constraints": {name: list(limits) for name, limits in self.constraints.items()},
+            "trained": self.trained,
             "scored": [
                 {
                     "architecture": dict(entry.architecture),

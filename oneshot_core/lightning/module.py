@@ -16,6 +16,7 @@ Nothing of a search enters the user's module except supernet modules in the plac
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABCMeta, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,7 @@ from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
 from .._registry import Registry, default_registry
-from ..architecture import Architecture
+from ..architecture import Architecture, Lead
 from ..decision import Decision, DecisionTable
 from ..errors import MissingDataError, OneShotError, StrategyError
 from ..hooks import MutationHook, no_default_hook
@@ -48,6 +49,7 @@ from .checkpoint_io import read_checkpoint, require_folders
 from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
+from .learned import Beginning
 from .manual import ManualDriver, SchedulerSteps
 from .plugin_hooks import optimizer_shapes, plugin_hooks
 from .progress import enter_bar, leave_bar
@@ -56,6 +58,8 @@ from .trees import is_lightning_module, tree_of
 if TYPE_CHECKING:
     from .evaluation import Ranking
     from .front import ParetoFront
+
+_LOG = logging.getLogger(__name__)
 
 
 class _MutatedWhenBuilt(ABCMeta):
@@ -67,6 +71,7 @@ class _MutatedWhenBuilt(ABCMeta):
         search = ABCMeta.__call__(own, *args, **kwargs)
         search.mutate()
         search.complete()
+        search.__dict__["_beginning"] = Beginning(search.model, search.decisions)
         return search
 
 
@@ -93,8 +98,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         mutation_hooks: as given.
         seed: as given or found.
         registry: where plugins are looked up.
-        needs_choices: whether a fit of a model without any choice is refused. Switched off, such
-            a model is trained as it is.
+        needs_choices: whether a model without any choice is refused, by a fit, a ranking and
+            :meth:`export`. Switched off, such a model is trained as it is.
         ranking: the last result of :meth:`rank`, None before.
         architecture_batches: what ``arch_dataloader`` yields, endlessly; None without one.
         train_dataloader_of_fit: what the last fit trained on, None before.
@@ -109,6 +114,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
     decisions: DecisionTable
     needs_choices = True
+    _beginning: Beginning
 
     def __init__(
         self,
@@ -218,7 +224,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self.require_loss_of_training_step()
         self._require_equal_plugins()
         self._require_its_modules()
-        self._require_choices()
+        self.require_choices()
+        self._require_shapes()
         self._require_numbers()
         require_folders(self.trainer)
         if self.architecture_batches is not None:
@@ -253,8 +260,12 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                     "Trainer(sync_batchnorm=True), which replaces BatchNorm after that"
                 )
 
-    def _require_choices(self) -> None:
-        """Refuse a model with nothing to choose, and layers that have no shape yet."""
+    def require_choices(self) -> None:
+        """Refuse a model with nothing to choose.
+
+        Raises:
+            StrategyError: there is no choice, and :attr:`needs_choices` is set.
+        """
         if self.needs_choices and not self._nas_modules:
             raise StrategyError(
                 f"there is no choice in {type(self.model).__name__}.\n"
@@ -262,6 +273,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "  fix: put a LayerChoice or another choice where a layer is, a list of them into "
                 "an nn.ModuleList; search.needs_choices = False trains the model as it is"
             )
+
+    def _require_shapes(self) -> None:
+        """Refuse layers that have no shape yet, which no walk could look into."""
         for path, part in self.model.named_modules() if self._nas_modules else ():
             if any(map(is_lazy, [*part._parameters.values(), *part._buffers.values()])):
                 raise StrategyError(
@@ -405,14 +419,54 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     def export(self) -> Architecture:
         """Return the architecture that the strategy prefers. Deterministic.
 
-        With constraints, the most probable of those that keep them.
+        With constraints, the most probable of those that keep them. It carries by how much each
+        choice is ahead (:attr:`.Architecture.margins`). After a fit, a line in the log of this
+        module, at the level WARNING, names the choices that are hardly ahead.
+
+        Raises:
+            StrategyError: the strategy learns what it prefers and has learned nothing yet, or
+                there is nothing to choose.
         """
+        self._require_preference()
         chosen: dict[str, Choice] = {}
         for module in self._nas_modules:
             chosen |= module.export(chosen)
         if not self.space.possible(chosen):
-            return self.top_k(1)[0]
-        return Architecture(self.space.reduce(chosen), self.space)
+            chosen = dict(self.top_k(1)[0])
+        active = self.space.reduce(chosen)
+        leads = {label: Lead(*self.decisions[label].lead(c)) for label, c in active.items()}
+        found = Architecture(active, self.space, leads=leads)
+        if found.undecided and not self._is_fitting():
+            _LOG.warning(
+                "%s exports what it hardly prefers: %s. A longer search or a larger learning rate "
+                "of the architecture decides more; search.rank compares architectures without.",
+                type(self).__name__,
+                found.undecided,
+            )
+        return found
+
+    def _require_preference(self) -> None:
+        """Refuse to answer what the architecture parameters that the search was made with say."""
+        self.require_choices()
+        specs = [d.spec for d in self.decisions if d.spec.size > 1]
+        opinion = not specs or any(spec.prior is not None for spec in specs)
+        if not opinion and self._beginning.has_parameters_of(self.decisions):
+            raise StrategyError(
+                f"{type(self).__name__} prefers no architecture: its architecture parameters are "
+                "those that it was made with.\n"
+                "  expected: a fit, after any warm-up, or the checkpoint of one\n"
+                "  fix: trainer.fit(search, ...); "
+                "Architecture(search.space.sample(random.Random(0))) is a random one"
+            )
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights are other than those that the search was made with.
+
+        By a fit, a checkpoint, or by hand. False also where they were trained before that.
+        """
+        fitted = self.train_dataloader_of_fit is not None
+        return fitted or not self._beginning.has_weights_of(self.model)
 
     def export_probs(self) -> dict[str, dict[Candidate, float]]:
         """Return label -> candidate -> probability of being taken."""
@@ -429,9 +483,12 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         architecture is that of :meth:`export`.
 
         Raises:
+            StrategyError: as for :meth:`export`.
             ValueError: ``k`` is less than 1.
         """
         from .top_k import most_probable
+
+        self._require_preference()
 
         return [
             Architecture(chosen, self.space)
@@ -840,6 +897,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         """Score architectures with the weights of the supernet; see :func:`.evaluation.rank`."""
         from .evaluation import rank
 
+        self.require_choices()
         self.ranking = rank(self, architectures, dataloaders, metric=metric, mode=mode, **options)
         return self.ranking
 
@@ -849,6 +907,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         """Look for the best trade-offs between objectives; see :func:`.pareto.pareto`."""
         from .pareto import pareto
 
+        self.require_choices()
         return pareto(self, objectives, dataloaders, budget=budget, **options)
 
     def _repr_html_(self) -> str:

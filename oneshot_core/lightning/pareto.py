@@ -61,7 +61,7 @@ def pareto(
     :func:`~oneshot_core.lightning.evaluation.rank`.
 
     Args:
-        search: with a trained supernet.
+        search: with a trained supernet; of another one the result says so.
         objectives: name -> ``"max"`` or ``"min"``.
         dataloaders: as for ``Trainer.validate``.
         budget: how many different architectures may be scored, those of the journal included.
@@ -143,7 +143,7 @@ def pareto(
             trainer=trainer,
             progress=progress,
         )
-        front = ParetoFront(questions.found(), objectives, limits)
+        front = ParetoFront(questions.found(), objectives, limits, trained=search.trained)
     if not front:
         raise RankingError(
             f"none of {len(front.scored)} scored architectures keeps the constraints {limits} and "

@@ -61,7 +61,7 @@ def ranking_table(ranking: Ranking) -> Table:
         for place, entry in enumerate(ranking.entries[:SHOWN], 1)
     ]
     head = ["", f"{ranking.metric} ({ranking.mode})", *costs, "architecture"]
-    title = f"{len(ranking):,} architectures by {ranking.metric}"
+    title = "; ".join([f"{len(ranking):,} architectures by {ranking.metric}", *ranking.notes])
     return Table(head, rows, title, max(0, len(ranking) - SHOWN), range(len(head) - 1))
 
 
@@ -79,6 +79,7 @@ def front_table(front: ParetoFront) -> Table:
         for entry in front.entries[:SHOWN]
     ]
     title = f"{len(front)} of {len(front.scored)} scored architectures are on the front"
+    title = "; ".join([title, *front.notes])
     return Table([*head, "architecture"], rows, title, max(0, len(front) - SHOWN), range(len(head)))
 
 
