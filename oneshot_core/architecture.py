@@ -98,9 +98,7 @@ class Architecture(Mapping[str, Choice]):
             if space is None
             else space.validate(choices)
         )
-        self._leads = (
-            None if leads is None else {k: leads[k] for k in self._choices if k in leads}
-        )
+        self._leads = None if leads is None else {k: leads[k] for k in self._choices if k in leads}
 
     def __getitem__(self, label: str) -> Choice:
         return self._choices[label]
@@ -237,7 +235,9 @@ class Architecture(Mapping[str, Choice]):
         if "leads" in data:
             try:
                 architecture._leads = {
-                    label: Lead(*(math.nan if p is None else float(p) for p in data["leads"][label]))
+                    label: Lead(
+                        *(math.nan if p is None else float(p) for p in data["leads"][label])
+                    )
                     for label in architecture
                 }
             except (KeyError, TypeError, ValueError, OverflowError) as error:

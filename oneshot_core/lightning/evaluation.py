@@ -153,7 +153,7 @@ class Ranking:
 
     @property
     def best(self) -> Architecture:
-        """The best of the ranked architectures; :attr:`better` may be one that was scored beside."""
+        """The best of what was ranked; :attr:`better` may be what was scored beside it."""
         return self.entries[0].architecture
 
     @property
