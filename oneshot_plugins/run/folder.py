@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ class RunFolder:
         record: what was run, with what, and how it ended.
         probabilities: how likely each candidate was, epoch by epoch.
         checkpoint: the supernet and the state of the search.
-        architecture: the chosen one.
+        architecture: what the search chose; the best of the ranking if its strategy prefers none.
         ranking: scored architectures.
         table: the same as CSV.
         costs: folder of tables of the costs that the search was made with.
@@ -57,7 +58,8 @@ class RunFolder:
         fixes = {
             self.config: "name a folder that `oneshot search` wrote",
             self.checkpoint: f"oneshot search --resume {self}, which trains the supernet",
-            self.architecture: f"oneshot rank {self} --metric NAME, which chooses one",
+            self.architecture: f"oneshot rank {self} --metric NAME, which chooses one where the "
+            "search has not",
         }
         for file in files:
             if not file.is_file():
@@ -66,6 +68,50 @@ class RunFolder:
                     "  expected: the folder of a run that has come so far\n"
                     f"  fix: {fixes.get(file, fixes[self.config])}"
                 )
+
+    def read_probabilities(self) -> list[dict[str, Any]]:
+        """Return the lines of ``probabilities.jsonl``; one that a kill has cut off is left out.
+
+        Raises:
+            RunError: it is no text.
+        """
+        found: list[dict[str, Any]] = []
+        try:
+            text = self.probabilities.read_text(encoding="utf-8")
+        except ValueError as error:
+            raise self._damaged() from error
+        for line in text.splitlines():
+            try:
+                found.append(json.loads(line))
+            except ValueError:
+                break
+        return found
+
+    def has_moved(self) -> bool:
+        """Say whether some candidate is now more or less likely than before training.
+
+        If not, the strategy prefers no architecture, and the ranking chooses.
+
+        Raises:
+            RunError: ``probabilities.jsonl`` is damaged.
+        """
+        lines = self.read_probabilities() if self.probabilities.is_file() else []
+        try:
+            states = [line["probabilities"] for line in lines[1:]]
+            return any(
+                a is not None and b is not None and not math.isclose(a, b, abs_tol=1e-6)
+                for label, then in (states[0] if states else {}).items()
+                for a, b in zip(then, states[-1][label], strict=True)
+            )
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise self._damaged() from error
+
+    def _damaged(self) -> RunError:
+        return RunError(
+            f"{str(self.probabilities)!r} cannot be read.\n"
+            "  expected: lines of JSON, as docs/run-folder.md describes them\n"
+            "  fix: take it out of the folder; the best of a ranking is then what the run chose"
+        )
 
     def read_record(self) -> dict[str, Any]:
         """Return what ``run.json`` holds; empty if there is none.
