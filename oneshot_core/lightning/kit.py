@@ -8,6 +8,7 @@ that define them are not part of the public interface.
 :func:`users_loss`                   the loss of the user's ``training_step`` on a batch
 :func:`unnoticed`                    run code that the user's training must not notice
 ``isolated_*``, ``discarded_logs``   put back one kind of state: random numbers, buffers, ...
+:func:`listed`                       what ``architecture_optimizers()`` returned, as a list
 :func:`to_device`                    move a batch as the Trainer moves it
 :func:`first_batches`, ``cached``    batches of a loader under a generator state of our own
 :func:`tree_of`, :class:`Tree`       the package of a Lightning object, and its twin classes
@@ -22,7 +23,7 @@ that define them are not part of the public interface.
 
 from __future__ import annotations
 
-from .architecture_step import unnoticed, users_loss
+from .architecture_step import listed, unnoticed, users_loss
 from .batches import cached, first_batches, to_device
 from .build import takes
 from .isolation import (
@@ -55,6 +56,7 @@ __all__ = [
     "isolated_buffers",
     "isolated_metrics",
     "isolated_rng",
+    "listed",
     "most_probable",
     "options_of_hooks",
     "plugin_hooks",

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from ..architecture import Architecture
+from ..architecture import Architecture, Lead
 from ..errors import ArchitectureError, StrategyError
 from ..space.spec import Candidate, Choice
 from ..supernet import BaseSuperNetModule
@@ -59,6 +59,16 @@ def exported(search: BaseOneShotLightningModule, memo: dict[str, Choice]) -> Arc
             )
         chosen = found[0]
     return Architecture(space.reduce(chosen), space)
+
+
+def with_leads(search: BaseOneShotLightningModule, found: Architecture) -> Architecture:
+    """Return an architecture with how far each choice is ahead of the second best."""
+    leads = {
+        label: Lead(*search.decisions[label].lead(choice))
+        for label, choice in found.items()
+        if label in search.decisions
+    }
+    return Architecture(found, search.space, leads=leads)
 
 
 def probabilities(

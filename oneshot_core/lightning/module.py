@@ -16,6 +16,7 @@ Nothing of a search enters the user's module except supernet modules in the plac
 
 from __future__ import annotations
 
+import logging
 import os
 from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -49,8 +50,16 @@ from .checkpoint_io import read_checkpoint, require_folders
 from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
+from .learned import Beginning
 from .manual import ManualDriver, SchedulerSteps
-from .memo import decided_alone, exported, probabilities, require_pinnable, resampled
+from .memo import (
+    decided_alone,
+    exported,
+    probabilities,
+    require_pinnable,
+    resampled,
+    with_leads,
+)
 from .own_step import advance, driver_of, is_defined_by_strategy, require_agreement
 from .plugin_hooks import (
     hooks_in_order,
@@ -64,6 +73,8 @@ from .trees import is_lightning_module, tree_of
 if TYPE_CHECKING:  # of plugins, through the package's table of contents
     from .. import ParetoFront, Ranking
 
+_LOG = logging.getLogger(__name__)
+
 
 class _MutatedWhenBuilt(ABCMeta):
     """Builds a search in the tree of its model, and mutates it after its whole constructor ran."""
@@ -74,6 +85,7 @@ class _MutatedWhenBuilt(ABCMeta):
         search = ABCMeta.__call__(own, *args, **kwargs)
         search.mutate()
         search.complete()
+        search.__dict__["_beginning"] = Beginning(search.model, search.decisions)
         return search
 
 
@@ -102,8 +114,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         mutation_hooks: as given.
         seed: as given or found.
         registry: where plugins are looked up.
-        needs_choices: whether a fit of a model without any choice is refused. Switched off, such
-            a model is trained as it is.
+        needs_choices: whether a model without any choice is refused, by a fit, a ranking and
+            :meth:`export`. Switched off, such a model is trained as it is.
         ranking: the last result of :meth:`rank`, None before.
         architecture_batches: what ``arch_dataloader`` yields, endlessly; None without one.
         train_dataloader_of_fit: what the last fit trained on, None before.
@@ -126,6 +138,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         if isinstance(cls.__dict__.get("automatic_optimization"), bool):
             cls._automatic = cls.__dict__["automatic_optimization"]
             del cls.automatic_optimization
+
+    _beginning: Beginning
 
     def __init__(
         self,
@@ -248,7 +262,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self.require_loss_of_training_step()
         self._require_equal_plugins()
         self._require_its_modules()
-        self._require_choices()
+        self.require_choices()
+        self._require_shapes()
         self._require_numbers()
         require_folders(self.trainer)
         if self.architecture_batches is not None:
@@ -283,8 +298,12 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                     "Trainer(sync_batchnorm=True), which replaces BatchNorm after that"
                 )
 
-    def _require_choices(self) -> None:
-        """Refuse a model with nothing to choose, and layers that have no shape yet."""
+    def require_choices(self) -> None:
+        """Refuse a model with nothing to choose.
+
+        Raises:
+            StrategyError: there is no choice, and :attr:`needs_choices` is set.
+        """
         if self.needs_choices and not self._nas_modules:
             raise StrategyError(
                 f"there is no choice in {type(self.model).__name__}.\n"
@@ -292,6 +311,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "  fix: put a LayerChoice or another choice where a layer is, a list of them into "
                 "an nn.ModuleList; search.needs_choices = False trains the model as it is"
             )
+
+    def _require_shapes(self) -> None:
+        """Refuse layers that have no shape yet, which no walk could look into."""
         for path, part in self.model.named_modules() if self._nas_modules else ():
             if any(map(is_lazy, [*part._parameters.values(), *part._buffers.values()])):
                 raise StrategyError(
@@ -443,15 +465,51 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     def export(self, memo: Mapping[str, Choice] | None = None) -> Architecture:
         """Return the architecture that the strategy prefers. Deterministic.
 
-        With constraints, the most probable of those that keep them.
+        With constraints, the most probable of those that keep them. It carries by how much each
+        choice is ahead (:attr:`.Architecture.margins`). After a fit, a line in the log of this
+        module, at the level WARNING, names the choices that are hardly ahead.
 
         Args:
             memo: label -> choice for what is decided already.
 
         Raises:
+            StrategyError: the strategy learns what it prefers and has learned nothing yet, or
+                there is nothing to choose.
             ArchitectureError: see :meth:`resample`.
         """
-        return exported(self, self.space.normalise(memo))
+        self._require_preference()
+        found = with_leads(self, exported(self, self.space.normalise(memo)))
+        if found.undecided and not self._is_fitting():
+            _LOG.warning(
+                "%s exports what it hardly prefers: %s. A longer search or a larger learning rate "
+                "of the architecture decides more; search.rank compares architectures without.",
+                type(self).__name__,
+                found.undecided,
+            )
+        return found
+
+    def _require_preference(self) -> None:
+        """Refuse to answer what the architecture parameters that the search was made with say."""
+        self.require_choices()
+        specs = [d.spec for d in self.decisions if d.spec.size > 1]
+        opinion = not specs or any(spec.prior is not None for spec in specs)
+        if not opinion and self._beginning.has_parameters_of(self.decisions):
+            raise StrategyError(
+                f"{type(self).__name__} prefers no architecture: its architecture parameters are "
+                "those that it was made with.\n"
+                "  expected: a fit, after any warm-up, or the checkpoint of one\n"
+                "  fix: trainer.fit(search, ...); "
+                "Architecture(search.space.sample(random.Random(0))) is a random one"
+            )
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights are other than those that the search was made with.
+
+        By a fit, a checkpoint, or by hand. False also where they were trained before that.
+        """
+        fitted = self.train_dataloader_of_fit is not None
+        return fitted or not self._beginning.has_weights_of(self.model)
 
     def export_probs(
         self, memo: Mapping[str, Mapping[Candidate, float]] | None = None
@@ -475,9 +533,12 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         architecture is that of :meth:`export`.
 
         Raises:
+            StrategyError: as for :meth:`export`.
             ValueError: ``k`` is less than 1.
         """
         from .top_k import most_probable
+
+        self._require_preference()
 
         return [
             Architecture(chosen, self.space)
@@ -936,6 +997,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Returns:
             An :class:`oneshot_core.Ranking`; it is kept as :attr:`ranking`, too.
         """
+        self.require_choices()
         method = search_method("rank", self.registry)
         ranking: Ranking = method(self, architectures, dataloaders, **options)
         return ranking
@@ -956,6 +1018,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Returns:
             An :class:`oneshot_core.ParetoFront`.
         """
+        self.require_choices()
         method = search_method("pareto", self.registry)
         front: ParetoFront = method(self, objectives, dataloaders, **options)
         return front

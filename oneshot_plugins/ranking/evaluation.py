@@ -73,6 +73,7 @@ from .baselines import (
     refuse_truth_alone,
     true_values,
 )
+from .better import UNTRAINED, better_row
 from .guard import COMPARED, ComparedStep
 from .show import baselines_tables, grouped, html, ranking_figure, ranking_table
 
@@ -116,10 +117,12 @@ class Ranking:
         mode: ``"max"`` or ``"min"``.
         baselines: what to hold the best against.
         per: name of a cost -> for how many examples it is, such as ``"per example"``.
+        trained: whether the supernet was trained, as far as its search can tell.
 
     Attributes:
         baselines: as given; None where none were asked for.
         per: as given; without costs that do not depend on inputs.
+        trained: as given.
     """
 
     def __init__(
@@ -130,7 +133,9 @@ class Ranking:
         mode: str,
         baselines: Baselines | None = None,
         per: Mapping[str, str] | None = None,
+        trained: bool = True,
     ) -> None:
+        self.trained = trained
         self.metric = metric
         self.mode = mode
         self.baselines = baselines
@@ -142,8 +147,28 @@ class Ranking:
 
     @property
     def best(self) -> Architecture:
-        """The best architecture."""
+        """The best of what was ranked; :attr:`better` may be what was scored beside it."""
         return self.entries[0].architecture
+
+    @property
+    def better(self) -> Baseline | None:
+        """The best of the baselines if it is an architecture with a better score, else None."""
+        row = self._better_row()
+        return None if row is None or self.baselines is None else self.baselines.rows[row]
+
+    def _better_row(self) -> int | None:
+        return better_row(self.baselines, self.metric, self.mode, self.entries[0].score)
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be said about the best architecture, in words; mostly nothing."""
+        said = [] if self.trained else [UNTRAINED]
+        row = self._better_row()
+        if row is not None and self.baselines is not None:
+            name, of = self.baselines.rows[row].name, self.baselines.rows[row].architecture
+            which = "a random one" if of in self.baselines.sample else f"the {name}"
+            said.append(f"{which} was better: ranking.baselines.rows[{row}]")
+        return said
 
     def kendall_tau(self, truth: Truth) -> float:
         """Return Kendall's tau-b between the scores and a ground truth.
@@ -194,6 +219,9 @@ class Ranking:
             "metric": self.metric,
             "mode": self.mode,
             "per": self.per,
+            "trained": self.trained,
+            "best": self.best.to_dict(),
+            "better": self._better_row(),
             "entries": [
                 {
                     "architecture": dict(e.architecture),
@@ -227,7 +255,7 @@ class Ranking:
         ]
         more = [f"       ... and {len(self) - 10} more"] if len(self) > 10 else []
         below = [] if self.baselines is None else ["", str(self.baselines)]
-        return "\n".join([head, *rows, *more, *below])
+        return "\n".join([head, *rows, *more, *below, *self.notes])
 
     def figure(self, cost: str | None = None) -> Figure:
         """Draw the scores over a cost, as a matplotlib figure.
@@ -288,7 +316,7 @@ def rank(
     before afterwards.
 
     Args:
-        search: with a trained supernet.
+        search: with a trained supernet; of another one the result says so.
         architectures: an iterable of them; ``"all"`` of the space; a number, that many
             different random ones; or the name of an installed searcher, such as
             ``"evolution"``.
@@ -366,7 +394,7 @@ def rank(
         scored = [replace(e, costs=found) for e, found in zip(scored, costs_of, strict=True)]
     ranking = Ranking(
         scored[: len(entries)], metric=_name(metric), mode=mode,
-        per=per_of(measures, arguments or ()),
+        per=per_of(measures, arguments or ()), trained=search.trained,
     )  # fmt: skip
     if beside is not None:
         values = {e.architecture: _values(ranking, e) for e in scored}

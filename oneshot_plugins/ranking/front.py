@@ -19,12 +19,13 @@ from oneshot_plugins.costs.measured import equal, in_order, scaled, spread_of, s
 
 from .agreement import kendall_tau
 from .baselines import Truth, finite_values, true_values
+from .better import UNTRAINED, beyond
 from .show import baselines_tables, front_figure, front_table, grouped, html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .baselines import Baselines
+    from .baselines import Baseline, Baselines
 
 SCHEMA = "oneshot.pareto/1"
 Limits = tuple["float | None", "float | None"]
@@ -93,6 +94,7 @@ class ParetoFront:
         constraints: name -> limits.
         baselines: what to hold the front against.
         per: name of a cost -> for how many examples it is, such as ``"per example"``.
+        trained: whether the supernet was trained, as far as its search can tell.
 
     Attributes:
         scored: everything that was scored, not only the front.
@@ -101,6 +103,7 @@ class ParetoFront:
         entries: the front.
         baselines: as given; None where none were asked for.
         per: as given; without costs that do not depend on inputs.
+        trained: as given.
     """
 
     def __init__(
@@ -110,7 +113,9 @@ class ParetoFront:
         constraints: Mapping[str, Limits] | None = None,
         baselines: Baselines | None = None,
         per: Mapping[str, str] | None = None,
+        trained: bool = True,
     ) -> None:
+        self.trained = trained
         self.per = dict(per or {})
         self.scored = list(scored)
         self.baselines = baselines
@@ -140,6 +145,19 @@ class ParetoFront:
 
     def __getitem__(self, index: int) -> Scored:
         return self.entries[index]
+
+    @property
+    def better(self) -> list[Baseline]:
+        """What of the baselines would be on the front, too: random architectures, the largest."""
+        return beyond(self.baselines, (e.values for e in self.entries), self.objectives, self.keeps)
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be said about the front, in words; mostly nothing."""
+        said = [] if self.trained else [UNTRAINED]
+        if better := self.better:
+            said.append(f"{len(better)} of what was scored beside it belong on it: front.better")
+        return said
 
     @property
     def names(self) -> list[str]:
@@ -274,6 +292,7 @@ class ParetoFront:
             "objectives": self.objectives,
             "constraints": {name: list(limits) for name, limits in self.constraints.items()},
             "per": self.per,
+            "trained": self.trained,
             "scored": [
                 {
                     "architecture": dict(entry.architecture),

@@ -70,7 +70,7 @@ def pareto(
     others. Networks within the spread of these readings are equal on the front.
 
     Args:
-        search: with a trained supernet.
+        search: with a trained supernet; of another one the result says so.
         objectives: name -> ``"max"`` or ``"min"``.
         dataloaders: as for ``Trainer.validate``.
         budget: how many different architectures may be scored, those of the journal included.
@@ -155,7 +155,9 @@ def pareto(
         scored = questions.found()
         questions.read_again()
         scored = [questions.known[entry.architecture] for entry in scored]
-        front = ParetoFront(scored, objectives, limits, per=_per(search, measured, inputs))
+        front = ParetoFront(
+            scored, objectives, limits, per=_per(search, measured, inputs), trained=search.trained
+        )
     if not front:
         raise RankingError(
             f"none of {len(front.scored)} scored architectures keeps the constraints {limits} and "

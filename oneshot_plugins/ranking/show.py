@@ -42,6 +42,7 @@ def ranking_table(ranking: Ranking) -> Table:
     ]
     head = ["", f"{ranking.metric} ({ranking.mode})", *costs, "architecture"]
     title = f"{len(ranking):,} architectures by {ranking.metric}{told(ranking.per)}"
+    title = "; ".join([title, *ranking.notes])
     return Table(head, rows, title, max(0, len(ranking) - SHOWN), range(len(head) - 1))
 
 
@@ -59,7 +60,7 @@ def front_table(front: ParetoFront) -> Table:
         for entry in front.entries[:SHOWN]
     ]
     title = f"{len(front)} of {len(front.scored)} scored architectures are on the front"
-    title += told(front.per)
+    title = "; ".join([f"{title}{told(front.per)}", *front.notes])
     return Table([*head, "architecture"], rows, title, max(0, len(front) - SHOWN), range(len(head)))
 
 

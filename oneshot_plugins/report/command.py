@@ -33,6 +33,13 @@ class Report:
             "--out", metavar="FILE", type=Path, help="the page (default: RUN/report.html)"
         )
         parser.add_argument(
+            "--architecture",
+            metavar="FILE",
+            type=Path,
+            help="report on this one; ranking.json of RUN stands for its best (default: "
+            "architecture.json of RUN)",
+        )
+        parser.add_argument(
             "--figures",
             metavar="DIR",
             type=Path,
@@ -52,7 +59,7 @@ class Report:
                 "  expected: the extra 'report' of oneshot-core\n"
                 "  fix: pip install 'oneshot-core[report]', or leave --figures out"
             )
-        found = read_run(args.run_folder)
+        found = read_run(args.run_folder, args.architecture)
         out: Path = args.out or args.run_folder / "report.html"
         require_no_link(out)
         try:

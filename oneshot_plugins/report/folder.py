@@ -131,7 +131,8 @@ class Run:
         path: of the folder.
         record: ``run.json``.
         history: ``probabilities.jsonl``.
-        architecture: the choices of ``architecture.json``.
+        architecture: the choices of ``architecture.json``, or of the file that was named.
+        source: the file that was named, else None.
         ranking: ``ranking.json``.
         front: ``pareto.json``.
         baselines: ``baselines.json``.
@@ -146,10 +147,16 @@ class Run:
     front: Scores | None
     baselines: Sequence[Baseline] | None
     config: str | None
+    source: Path | None = None
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path, architecture: Path | None = None) -> Run:
     """Read a run folder.
+
+    Args:
+        path: of the folder.
+        architecture: file of the architecture to report on; of a ranking it is the best. By
+            default ``architecture.json`` of the run.
 
     Raises:
         ReportError: there is no such folder, it holds no run, or a file in it is damaged.
@@ -164,15 +171,23 @@ def read_run(path: Path) -> Run:
     config = path / "config.yaml"
     record = _read(path / "run.json", "oneshot.run/1", _record)
     known = partial(_choices, record["space"]["parameters"])
+    if architecture is not None and not architecture.is_file():
+        raise ReportError(
+            f"{str(architecture)!r} is no file.\n"
+            "  expected: an architecture, or a ranking, whose best it then is\n"
+            f"  fix: --architecture {path / 'ranking.json'}, or leave it out"
+        )
+    chosen = architecture or path / "architecture.json"
     return Run(
         path,
         record,
         _read_lines(path / "probabilities.jsonl"),
-        _read(path / "architecture.json", "oneshot.architecture/1", lambda d: known(d["choices"])),
+        _read(chosen, "oneshot.architecture/1", lambda d: known(d["choices"]), inside="best"),
         _read(path / "ranking.json", "oneshot.ranking/1", partial(_ranking, known)),
         _read(path / "pareto.json", "oneshot.pareto/1", partial(_front, known)),
         _read(path / "baselines.json", "oneshot.baselines/1", partial(_baselines, known)),
         config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
+        architecture,
     )
 
 
@@ -206,12 +221,20 @@ def _candidate(value: Any) -> Any:
     return tuple(map(_candidate, value)) if isinstance(value, list) else value
 
 
-def _read(path: Path, schema: str, parse: Any) -> Any:
-    """Return what a file says; None if it is not there."""
+def _read(path: Path, schema: str, parse: Any, inside: str | None = None) -> Any:
+    """Return what a file says; None if it is not there.
+
+    Args:
+        path: of the file.
+        schema: that it must have.
+        parse: from what it holds to what is returned.
+        inside: field that may hold all of it.
+    """
     if not path.is_file():
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        data = data.get(inside, data)
         if data["schema"] != schema:
             raise ReportError(
                 f"{str(path)!r} is of schema {data['schema']!r}.\n"

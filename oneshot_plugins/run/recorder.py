@@ -23,9 +23,8 @@ from oneshot_core.lightning.kit import tree_of
 from oneshot_core.space import diagrams_in
 from oneshot_plugins.ranking.baselines import finite, finite_values
 
-from .folder import RUN_SCHEMA, RunError, RunFolder
+from .folder import PROBABILITIES_SCHEMA, RUN_SCHEMA, RunError, RunFolder
 
-PROBABILITIES_SCHEMA = "oneshot.probabilities/1"
 LONGEST_TEXT = 300
 """Characters that say what a candidate is."""
 
@@ -74,7 +73,7 @@ class RunRecorder(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or not self._record:
             return  # a resumed fit that had nothing left to train has no start
-        if self.has_moved():
+        if self.folder.has_moved():
             _search(pl_module).export().save(self.folder.architecture)
         self._write("finished", trainer)
 
@@ -85,17 +84,6 @@ class RunRecorder(Callback):
             stopped = stopped_by_signal(exception) is not None
             error = None if stopped else f"{type(exception).__name__}: {exception}"
             self._write("interrupted" if stopped else "failed", trainer, error=error)
-
-    def has_moved(self) -> bool:
-        """Say whether some candidate is now more or less likely than before training."""
-        _, first, *rest = self._lines()
-        last = rest[-1] if rest else first
-        pairs = zip(first["probabilities"].values(), last["probabilities"].values(), strict=True)
-        return any(
-            a is not None and b is not None and not math.isclose(a, b, abs_tol=1e-6)
-            for then, now in pairs
-            for a, b in zip(then, now, strict=True)
-        )
 
     def _write(
         self, status: str, trainer: Trainer, done: int | None = None, error: str | None = None
@@ -117,8 +105,9 @@ class RunRecorder(Callback):
         self, search: BaseOneShotLightningModule, trainer: Trainer, *, keep: bool
     ) -> None:
         """Write the first line, and those of the epochs that a checkpoint knows."""
-        known = self._lines()[1:] if keep and self.folder.probabilities.is_file() else []
-        lines = [line for line in known if line["epoch"] <= trainer.current_epoch]
+        known = keep and self.folder.probabilities.is_file()
+        before = self.folder.read_probabilities()[1:] if known else []
+        lines = [line for line in before if line["epoch"] <= trainer.current_epoch]
         lines = lines or [_line(search, trainer, trainer.current_epoch)]
         candidates = {
             label: list(spec.candidates)
@@ -132,34 +121,6 @@ class RunRecorder(Callback):
     def _append(self, line: Mapping[str, object]) -> None:
         with self.folder.probabilities.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
-
-    def _lines(self) -> list[dict[str, Any]]:
-        """Read the file; a line that a kill has cut off is left out.
-
-        Raises:
-            RunError: it was not written by a recorder.
-        """
-        found: list[dict[str, Any]] = []
-        path = self.folder.probabilities
-        try:
-            for number, line in enumerate(path.read_text(encoding="utf-8").splitlines()):
-                try:
-                    data = json.loads(line)
-                except ValueError:
-                    break
-                if type(data["epoch"] if number else 0) is not int:
-                    raise TypeError(data["epoch"])
-                found.append(data)
-            if not found or found[0]["schema"] != PROBABILITIES_SCHEMA:
-                raise ValueError("the first line says no schema that is known")
-        except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
-            raise RunError(
-                f"{str(path)!r} is damaged: {type(error).__name__}: {error}.\n"
-                f"  expected: lines of schema {PROBABILITIES_SCHEMA!r}, as docs/run-folder.md "
-                "describes them\n"
-                "  fix: put a copy of it in its place, or delete it: a resumed run goes on without"
-            ) from error
-        return found
 
 
 def _search(module: LightningModule) -> BaseOneShotLightningModule:

@@ -174,6 +174,7 @@ def _fit(
 
 def _choose(cli: SearchCLI, search: BaseOneShotLightningModule, folder: RunFolder) -> None:
     """Rank if that is configured, and say what was chosen."""
+    from .answers import told
     from .ranking import rank, save
 
     if cli.ranking.metric is not None:
@@ -182,7 +183,7 @@ def _choose(cli: SearchCLI, search: BaseOneShotLightningModule, folder: RunFolde
         except Exception:
             print(f"the supernet is trained and kept; `oneshot rank {folder} ...` ranks again")
             raise
-        save(found, folder)
+        save(found, search, folder)
         print(found)
     if not folder.architecture.is_file():
         print(
@@ -190,9 +191,7 @@ def _choose(cli: SearchCLI, search: BaseOneShotLightningModule, folder: RunFolde
             f"with\n  oneshot rank {folder} --metric NAME"
         )
         return
-    import oneshot_core
-
-    print(f"chosen: {oneshot_core.Architecture.load(folder.architecture)}")
+    print(told(folder))
     print(f"written: {folder}; next: oneshot report {folder}, oneshot freeze {folder}")
 
 
