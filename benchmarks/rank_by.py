@@ -183,8 +183,8 @@ def written(results: dict[str, Any]) -> str:
     low, high = results["truth"]
     return (
         f"On scikit-learn's digits ({results['networks']} networks, each trained alone with "
-        f"{len(results['seeds'])} seeds for {results['epochs']['alone']} epochs to {low:.1%} to {high:.1%} "
-        f"test accuracy; {len(runs)} "
+        f"{len(results['seeds'])} seeds for {results['epochs']['alone']} epochs "
+        f"to {low:.1%} to {high:.1%} test accuracy; {len(runs)} "
         "supernets):\n\n"
         "| ranked by | percentile of the first | Kendall's tau with accuracy alone |\n"
         "|---|---|---|\n"
