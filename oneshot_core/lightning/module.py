@@ -473,8 +473,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             memo: label -> choice for what is decided already.
 
         Raises:
-            StrategyError: the strategy learns what it prefers and has learned nothing yet, or
-                there is nothing to choose.
+            StrategyError: the strategy learns what it prefers and no fit has begun, or there is
+                nothing to choose.
             ArchitectureError: see :meth:`resample`.
         """
         self._require_preference()
@@ -489,15 +489,20 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         return found
 
     def _require_preference(self) -> None:
-        """Refuse to answer what the architecture parameters that the search was made with say."""
+        """Refuse to answer before any fit what the search was made with.
+
+        A fit that teaches the architecture nothing yet, such as a warm-up, is not ended by a
+        callback that asks: what is exported then is hardly ahead, and says so.
+        """
         self.require_choices()
         specs = [d.spec for d in self.decisions if d.spec.size > 1]
         opinion = not specs or any(spec.prior is not None for spec in specs)
-        if not opinion and self._beginning.has_parameters_of(self.decisions):
+        untried = self._trainer is None and not opinion
+        if untried and self._beginning.has_parameters_of(self.decisions):
             raise StrategyError(
                 f"{type(self).__name__} prefers no architecture: its architecture parameters are "
                 "those that it was made with.\n"
-                "  expected: a fit, after any warm-up, or the checkpoint of one\n"
+                "  expected: a fit, or the checkpoint of one\n"
                 "  fix: trainer.fit(search, ...); "
                 "Architecture(search.space.sample(random.Random(0))) is a random one"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 
 from .baselines import Baseline, Baselines, Values
@@ -19,7 +20,7 @@ def better_row(baselines: Baselines | None, metric: str, mode: str, best: float)
     beats = {  # what is NaN beats nothing
         i: sign * row.values[metric]
         for i, row in enumerate(rows)
-        if row.architecture is not None and sign * row.values[metric] > sign * best
+        if row.architecture is not None and sign * row.values.get(metric, math.nan) > sign * best
     }
     return max(beats, key=lambda i: beats[i], default=None)
 

@@ -157,7 +157,8 @@ class Ranking:
         return None if row is None or self.baselines is None else self.baselines.rows[row]
 
     def _better_row(self) -> int | None:
-        return better_row(self.baselines, self.metric, self.mode, self.entries[0].score)
+        best = self.entries[0].score if self.entries else math.nan
+        return better_row(self.baselines, self.metric, self.mode, best)
 
     @property
     def notes(self) -> list[str]:
