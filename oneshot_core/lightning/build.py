@@ -14,6 +14,7 @@ from ..discovery.registry import Registry, default_registry
 from ..errors import StrategyError
 from ..hooks import MutationHook
 from .module import BaseOneShotLightningModule
+from .trees import tree_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,7 +60,8 @@ def search(
         given["arch_dataloader"] = arch_dataloader
     _check_options(cls, strategy, given)
     made = cls(model, **given)
-    later = any(is_overridden(hook, model) for hook in ("setup", "configure_model"))
+    overridden = tree_of(model).own(is_overridden)
+    later = any(overridden(hook, model) for hook in ("setup", "configure_model"))
     if made.needs_choices and not made.nas_modules and not later:
         # Not raised: needs_choices may still be switched off.
         _LOG.warning(
