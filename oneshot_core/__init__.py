@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from oneshot_plugins.cells.cell import Cell
     from oneshot_plugins.inspect.inspection import Inspection, inspect
     from oneshot_plugins.ranking.evaluation import Ranked, Ranking
     from oneshot_plugins.ranking.front import ParetoFront
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
     from .space import (
-        Cell,
         InputChoice,
         LayerChoice,
         Mutable,
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 _HOME = {
     # what a user writes
-    "Cell": "space",
+    "Cell": "oneshot_plugins.cells.cell",
     "InputChoice": "space",
     "LayerChoice": "space",
     "Repeat": "space",

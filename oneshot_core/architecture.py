@@ -9,9 +9,18 @@ import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Literal, Protocol, TypeVar, cast, get_args, overload, runtime_checkable
+from typing import (
+    Literal,
+    NamedTuple,
+    Protocol,
+    TypeVar,
+    cast,
+    get_args,
+    overload,
+    runtime_checkable,
+)
 
-from torch import nn
+from torch import fx, nn
 
 from .errors import ArchitectureError, FreezeError
 from .files import write_text
@@ -26,8 +35,36 @@ from .tables import Table
 SCHEMA = "oneshot.architecture/1"
 SHOWN = 5
 """How many differences between two model spaces a message lists."""
+CLEAR = 0.1
+"""A choice whose lead is a smaller part of its probability than this is hardly ahead.
+
+Optimizers such as Adam move by about the learning rate, however small the gradient. So where
+candidates are equally good, the difference of two architecture parameters walks at random, to
+about ``learning_rate * sqrt(2 * steps)``: to 0.1 in 50,000 steps with 3e-4. A difference of 0.1
+of the parameters is a lead of a tenth.
+"""
 Weights = Literal["inherit", "fresh"]
 M = TypeVar("M", bound=nn.Module)
+
+
+class Lead(NamedTuple):
+    """How far a choice is ahead of the others under its label.
+
+    See :meth:`oneshot_core.decision.Decision.lead`.
+    """
+
+    probability: float
+    next: float
+
+    @property
+    def margin(self) -> float:
+        """By how much it is ahead; negative where another one is, which a constraint forbids."""
+        return self.probability - self.next
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether that is more than chance alone would give; see ``CLEAR``."""
+        return self.margin >= CLEAR * self.probability
 
 
 class Architecture(Mapping[str, Choice]):
@@ -40,20 +77,28 @@ class Architecture(Mapping[str, Choice]):
         choices: label -> choice. Lists become tuples.
         space: the space it belongs to, if known. The choices are then validated and reduced
             to those that decide something.
+        leads: label -> how far its choice is ahead, if a strategy that prefers it has said so.
 
     Raises:
         ArchitectureError: ``choices`` do not fit ``space``.
     """
 
-    __slots__ = ("_choices", "_space")
+    __slots__ = ("_choices", "_leads", "_space")
 
-    def __init__(self, choices: Mapping[str, object], space: ModelSpace | None = None) -> None:
+    def __init__(
+        self,
+        choices: Mapping[str, object],
+        space: ModelSpace | None = None,
+        *,
+        leads: Mapping[str, Lead] | None = None,
+    ) -> None:
         self._space = None if space is None else SpaceRecord.of(space)
         self._choices: dict[str, Choice] = (
             {label: _read_choice(label, value) for label, value in choices.items()}
             if space is None
             else space.validate(choices)
         )
+        self._leads = None if leads is None else {k: leads[k] for k in self._choices if k in leads}
 
     def __getitem__(self, label: str) -> Choice:
         return self._choices[label]
@@ -82,6 +127,35 @@ class Architecture(Mapping[str, Choice]):
         rows = [[label, _show(choice)] for label, choice in self._choices.items()]
         return Table(["label", "choice"], rows).html()
 
+    @property
+    def margins(self) -> dict[str, float] | None:
+        """Label -> probability of its choice minus that of the second best.
+
+        None where no strategy has said what it prefers, as for what a ranking found. Negative
+        where a constraint forbids what its label prefers. Of several choices under one label it
+        is about the one that is least certain.
+        """
+        return None if self._leads is None else {k: v.margin for k, v in self._leads.items()}
+
+    @property
+    def undecided(self) -> str:
+        """What is hardly ahead, in words, least certain first; empty if nothing is.
+
+        A choice is hardly ahead if its margin is less than a tenth of its probability.
+        """
+        close = {k: lead for k, lead in (self._leads or {}).items() if not lead.is_clear}
+        if not close:
+            return ""
+        nearest = sorted(close, key=lambda label: close[label].margin)
+        shown = [
+            f"{label}={_show(self[label])} ({close[label].probability:.3g}, the next "
+            f"{close[label].next:.3g})"
+            for label in nearest[:SHOWN]
+        ]
+        more = [f"and {len(close) - SHOWN} more"] if len(close) > SHOWN else []
+        of = f"{len(close)} of {len(self)} choices {'is' if len(close) == 1 else 'are'}"
+        return f"{of} hardly ahead of the second best: {', '.join([*shown, *more])}"
+
     def difference(self, other: Mapping[str, object]) -> dict[str, tuple[object, object]]:
         """Return label -> (choice here, choice there) where they differ; None for missing."""
         labels = dict.fromkeys([*self, *other])
@@ -97,7 +171,7 @@ class Architecture(Mapping[str, Choice]):
         """
         if self._space is not None:
             self._space.require(space)
-        return Architecture(self._choices, space)
+        return Architecture(self._choices, space, leads=self._leads)
 
     def contains(self, label: str, choice: object) -> bool:
         """Say whether ``choice`` is among what ``label`` takes here."""
@@ -110,27 +184,42 @@ class Architecture(Mapping[str, Choice]):
         Raises:
             OutputError: the file cannot be written; the old one is left.
         """
+        return write_text(path, json.dumps(self.to_dict(), indent=2) + "\n")
+
+    def to_dict(self) -> dict[str, object]:
+        """Return what :meth:`save` writes, as plain data."""
         data: dict[str, object] = {"schema": SCHEMA, "choices": dict(self._choices)}
         if self._space is not None:
             data["space"] = {
                 "fingerprint": self._space.fingerprint,
                 "parameters": self._space.parameters,
             }
-        return write_text(path, json.dumps(data, indent=2) + "\n")
+        if self._leads is not None:
+            data["leads"] = {
+                label: [p if math.isfinite(p) else None for p in lead]
+                for label, lead in self._leads.items()
+            }
+        return data
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Architecture:
-        """Read what :meth:`save` wrote.
+        """Read what :meth:`save` wrote, or the best from the JSON of a ranking.
 
         Raises:
-            ArchitectureError: the file is not JSON, not an architecture, or of a schema that
-                this version does not know.
-            OSError: the file cannot be read.
+            ArchitectureError: the file cannot be read, is not JSON, not an architecture, or of a
+                schema that this version does not know.
+            FileNotFoundError: there is no such file.
         """
         try:
             data = json.loads(Path(path).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            raise
+        except OSError as error:  # a folder, no permission
+            raise _unreadable(path, str(error.strerror)) from error
         except (ValueError, RecursionError) as error:  # UnicodeDecodeError is a ValueError
             raise _unreadable(path, f"it is not JSON ({error})") from error
+        if isinstance(data, dict) and isinstance(data.get("best"), dict):
+            data = data["best"]
         schema = data.get("schema") if isinstance(data, dict) else None
         if schema != SCHEMA:
             raise _unreadable(path, f"its schema is {schema!r}")
@@ -147,10 +236,20 @@ class Architecture(Mapping[str, Choice]):
                 )
             except (KeyError, TypeError, ValueError) as error:
                 raise _unreadable(path, "its description of the space is damaged") from error
+        if "leads" in data:
+            try:
+                architecture._leads = {
+                    label: Lead(
+                        *(math.nan if p is None else float(p) for p in data["leads"][label])
+                    )
+                    for label in architecture
+                }
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise _unreadable(path, "its leads are damaged") from error
         return architecture
 
     def __reduce__(self) -> tuple[object, ...]:
-        return _rebuild, (dict(self._choices), self._space)
+        return _rebuild, (dict(self._choices), self._space, self._leads)
 
 
 class SpaceRecord:
@@ -193,8 +292,10 @@ class SpaceRecord:
         )
 
 
-def _rebuild(choices: dict[str, object], space: SpaceRecord | None) -> Architecture:
-    architecture = Architecture(choices)
+def _rebuild(
+    choices: dict[str, object], space: SpaceRecord | None, leads: dict[str, Lead] | None = None
+) -> Architecture:
+    architecture = Architecture(choices, leads=leads)
     architecture._space = space
     return architecture
 
@@ -229,7 +330,7 @@ def _unreadable(path: object, why: str) -> ArchitectureError:
     return ArchitectureError(
         f"{os.fspath(path)!r} cannot be read as an architecture: {why}.\n"  # type: ignore[call-overload]
         f"  expected: JSON of schema {SCHEMA!r}\n"
-        "  fix: write the file with Architecture.save"
+        "  fix: name a file that Architecture.save wrote, such as architecture.json of a run folder"
     )
 
 
@@ -376,6 +477,10 @@ def _without_plugin_classes(root: nn.Module) -> nn.Module:
                 if child not in graphs:
                     graphs[child] = as_graph(child, f"{path}.{name}".lstrip("."))
                 parent._modules[name] = graphs[child]
+    for module in root.modules():
+        calls = module.__dict__.get("forward")  # of a chain of blocks, see Repeat.select_at
+        if isinstance(calls, fx.GraphModule):
+            calls._modules.update({name: module._modules[name] for name in calls._modules})
     return as_graph(root, "") if isinstance(root, GraphWhenFrozen) else root
 
 

@@ -196,6 +196,26 @@ class Decision(nn.Module, ABC):
         scored.sort(key=lambda pair: -pair[1])
         return scored[:k]
 
+    def lead(self, choice: Choice) -> tuple[float, float]:
+        """Return how probable ``choice`` is, and how probable what else could most easily be.
+
+        Where several candidates are taken: the least probable of them, and the most probable that
+        is left out. Where any subset may be taken: of the least certain candidate, what is done
+        with it and the opposite. The second number is larger where another choice is preferred,
+        0 where there is no other; both are 0 for a number from an interval.
+        """
+        if self.spec.interval is not None:  # no preference can be learned for a number
+            return 0.0, 0.0
+        with torch.no_grad():
+            shares = self.probabilities().double().cpu().tolist()
+        p = dict(zip(self.spec.candidates, shares, strict=True))
+        members = set(self.spec.members(choice))
+        if self.spec.n_chosen is None:
+            done = min(share if c in members else 1 - share for c, share in p.items())
+            return done, 1 - done
+        left = [share for c, share in p.items() if c not in members]
+        return min(p[c] for c in members), max(left, default=0.0)
+
     def draw_uniform(self) -> Choice:
         """Draw a choice from :attr:`rng`: by the prior if there is one, else all equally often."""
         return self.spec.draw(self.rng)

@@ -89,3 +89,20 @@ class PluginSettingsError(PluginError, ValueError):
 
 class ConformanceError(OneShotError, AssertionError):
     """A component does not keep what its kind promises."""
+
+
+def stopped_by_signal(error: BaseException) -> int | None:
+    """Return the exit code of a process that a signal has stopped; None if none has.
+
+    Lightning answers Ctrl-C with a SystemExit, and SIGTERM with a subclass of it; a plain
+    SystemExit is somebody's ``sys.exit()``.
+
+    Args:
+        error: what was raised.
+    """
+    stop = error.__cause__ if isinstance(error, KeyboardInterrupt) and error.__cause__ else error
+    if isinstance(stop, SystemExit) and type(stop).__name__ == "SIGTERMException":
+        return 128 + 15
+    if isinstance(stop, SystemExit):
+        stop = stop.__context__ or stop
+    return 128 + 2 if isinstance(stop, KeyboardInterrupt) else None

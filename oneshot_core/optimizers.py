@@ -119,7 +119,8 @@ def merge_optimizers(
     checkpoint, are those of the bare model. Two lists are the only shape that holds any number
     of optimizers and schedulers, therefore the target whenever there is a scheduler; every
     scheduler is then a dict with all that was configured, an outer ``monitor`` included.
-    Neither argument is changed, and no list or dict of theirs is in a merged result.
+    Neither argument is changed, and no list or dict of theirs is in a merged result. The
+    architecture's optimizers get the attribute ``is_arch_optimizer``, which is true.
 
     Args:
         user_config: what the user's ``configure_optimizers`` returned.
@@ -145,6 +146,8 @@ def merge_optimizers(
             "  expected: different ones; it would be stepped twice for each batch\n"
             "  fix: build a new optimizer over the architecture parameters alone"
         )
+    for optimizer in arch.optimizers:
+        optimizer.is_arch_optimizer = True  # type: ignore[attr-defined]
     optimizers = [*user.optimizers, *arch.optimizers]
     schedulers = [*user.schedulers, *arch.schedulers]
     return (optimizers, schedulers) if schedulers else optimizers

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from typing import ClassVar
 
 from torch import nn
 
@@ -20,9 +21,21 @@ class BaseSuperNetModule(nn.Module, ABC):
     must not care which strategy made the decision. It holds its decisions by plain
     reference, so that architecture parameters never become parameters of the user's model.
 
+    A module that was written for the reference system may decide by itself: it gives no decision,
+    and overrides :meth:`search_space_spec`, :meth:`resample`, :meth:`export` and
+    :meth:`export_probs`. Such a module is drawn, exported and frozen like any other; what sets its
+    choice from outside (``search.at``, rankings) refuses it.
+
     Args:
-        decisions: what decides, at least one.
+        decisions: what decides here; none if the module decides by itself.
+
+    Attributes:
+        sealed: whether its submodules are its own, as of
+            :class:`~oneshot_core.space.MutableModule`. True where ``forward`` or ``select`` relies
+            on what they are, and does more than call them.
     """
+
+    sealed: ClassVar[bool] = False
 
     def __init__(self, *decisions: Decision) -> None:
         nn.Module.__init__(self)  # not super(): a subclass may be of a layer's class as well

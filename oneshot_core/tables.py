@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from .terminal import printable
+
 if TYPE_CHECKING:
     import rich.table
 
@@ -68,7 +70,7 @@ class Table:
             justify: Literal["left", "right"] = "right" if index in self.right else "left"
             table.add_column(Text(name), justify=justify, overflow="fold")
         for cells in self.rows:
-            table.add_row(*map(Text, cells))
+            table.add_row(*(Text(printable(cell)) for cell in cells))
         return table
 
 

@@ -40,8 +40,9 @@ def traverse_and_mutate_submodules(
     """Offer every submodule of ``root_module`` to ``hooks``, replacing in place.
 
     A module reachable by several names (tied layers) is offered once, and all its names are
-    pointed at the one replacement. The root is not offered. If anything raises, every
-    replacement is taken back before the error goes on.
+    pointed at the one replacement. The root is not offered, nor is what is inside a choice or
+    supernet module that is ``sealed``. If anything raises, every replacement is taken back before
+    the error goes on.
 
     Args:
         root_module: tree to change.
@@ -55,7 +56,8 @@ def traverse_and_mutate_submodules(
         The supernet modules that are now in the tree, each once, in walk order.
 
     Raises:
-        UnsupportedModuleError: the root is itself a choice, or a hook refused a module.
+        UnsupportedModuleError: the root is itself a choice, a hook refused a module, or a choice
+            is inside what is sealed.
         HookReturnError: a hook's return value has no meaning.
         MutationError: replacements keep creating modules to replace.
 
@@ -123,6 +125,9 @@ class _Walk:
             self.found = [module for module in self.found if module in in_tree]
 
     def visit(self, parent: nn.Module, prefix: str) -> None:
+        if _is_sealed(parent):
+            _require_no_choice(parent, prefix)
+            return
         # _modules, not named_children(): that one skips a module's second name. Each is looked
         # up when its turn comes, for a hook may have changed it.
         for name in list(parent._modules):
@@ -208,6 +213,27 @@ class _Walk:
         """Put every original back where it was."""
         for parent, name, child in reversed(self.done):
             parent._modules[name] = child
+
+
+def _is_sealed(module: nn.Module) -> bool:
+    cls = type(module)
+    # The classes last: most modules have no such attribute.
+    return bool(getattr(cls, "sealed", False)) and not {
+        MutableModule,
+        BaseSuperNetModule,
+    }.isdisjoint(cls.__mro__)
+
+
+def _require_no_choice(sealed: nn.Module, path: str) -> None:
+    for inside, module in sealed.named_modules():
+        if module is not sealed and isinstance(module, MutableModule):
+            raise UnsupportedModuleError(
+                f"the {type(sealed).__name__} at {path!r} holds a {type(module).__name__} at "
+                f"{inside!r}, and is sealed: no hook is asked about it.\n"
+                "  expected: no choices inside a module whose submodules are its own\n"
+                f"  fix: leave `sealed` of {type(sealed).__name__} False, or offer what can be "
+                "chosen in its own specs"
+            )
 
 
 def _modules_in(root: nn.Module) -> set[nn.Module]:

@@ -24,7 +24,7 @@ from oneshot_core import nn as onn
 from oneshot_core.decision import DecisionTable
 from oneshot_core.traversal import traverse_and_mutate_submodules
 from oneshot_plugins.checks.decisions import Drawn
-from oneshot_plugins.supernets.elastic import ElasticLayer
+from oneshot_plugins.elastic.supernet import ElasticLayer
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
 
 W, K = choice([2, 4, 6], label="w"), choice([1, 3], label="k")

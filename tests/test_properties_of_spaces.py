@@ -45,8 +45,8 @@ from oneshot_core.space import (
 from oneshot_core.supernet import supernet_modules
 from oneshot_core.traversal import traverse_and_mutate_submodules
 from oneshot_plugins.checks.decisions import Drawn
+from oneshot_plugins.elastic.supernet import ElasticLayer
 from oneshot_plugins.search.evolution import evolution, mutate
-from oneshot_plugins.supernets.elastic import ElasticLayer
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
 
 WIDTH, BATCH, LIMIT = 4, 3, 400

@@ -42,8 +42,8 @@ from oneshot_core.optimizers import merge_optimizers
 from oneshot_core.space import Choice, InputChoice, LayerChoice, ParameterSpec, Repeat, choice
 from oneshot_core.supernet import BaseSuperNetModule
 from oneshot_core.traversal import traverse_and_mutate_submodules
+from oneshot_plugins.elastic.supernet import ElasticLayer
 from oneshot_plugins.strategies.uniform import UniformDecision
-from oneshot_plugins.supernets.elastic import ElasticLayer
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
 
 

@@ -87,6 +87,32 @@ Both parts of an expected failure may be globs, and need a reason. They are stri
 holds that is declared to fail, that is a failure. A plugin can declare failures of its own
 components, and of pairs with one of them; of nothing else.
 
+`Sample(make, inputs)` takes two *functions*, which are called many times. `make()` builds a new and
+equal module in each call, `inputs()` returns a tuple of equal values in each call. The global
+generators of Python, NumPy and torch get one seed before each call, so `nn.Linear(4, 4)` and
+`torch.randn(2, 4)` repeat themselves; a generator that is made once, outside of the function, does
+not. Samples are called twice before anything is tried with them. Where they differ,
+`component.samples-repeat-themselves` fails, and the checks that need samples are skipped: nothing
+is said about the component.
+
+## What is asked of supernet modules and choices beside `forward`
+
+- `select(...)` returns a plain module that *shares* its parts: the submodules and parameters of the
+  choice, not copies, where all of a tensor is used. Freezing makes the copy. What it needs beside
+  them, it builds; nothing of `oneshot_core` may be left in it.
+- `branches()` names, for each label and candidate, the submodules that run only if it is taken.
+  What it does not name counts as always running, and choices inside as always deciding. A supernet
+  module returns what its choice returns. `gates()` is for what depends on several choices.
+- `forward` runs what `decision.active()` names and no more, multiplies by `weight` unless that is
+  `None`, and returns one candidate without a weight untouched.
+- Submodules have the names that they have in the choice, so that state dicts stay the same;
+  decisions are no submodules; tensors are parameters or buffers.
+- `sealed = True`, on the choice and on the supernet module, if they rely on their submodules being
+  what they are, such as by reading `self.conv.weight`. The walk then offers those to no hook. Else
+  hooks of others may replace them, as they may replace whatever users write into candidates.
+
+A mutation hook returns `None` for every `oneshot_core.MutableModule`, and changes nothing in place.
+
 ## The checks
 
 For each check: the promise, and what the messages advise. `…` stands for what a message fills in.
@@ -107,6 +133,7 @@ SCOPES = {
     "elastic": "Rules for elastic layers",
     "command": "Commands",
     "cross": "Every supernet module with every strategy",
+    "cross-hook": "Every supernet module and space with every mutation hook",
 }
 
 

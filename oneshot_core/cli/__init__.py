@@ -16,7 +16,8 @@ from typing import Any
 from .._version import __version__
 from ..discovery.registry import Registry, default_registry
 from ..discovery.settings import ALLOW, DENY
-from ..errors import OneShotError, PluginLoadError, PluginSettingsError
+from ..errors import OneShotError, PluginLoadError, PluginSettingsError, stopped_by_signal
+from ..terminal import printable
 from . import plugins
 from .parser import Parser
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit code.
 
     What a user can get wrong is said on stderr, with exit code 2; ``oneshot --debug ...`` shows
-    the traceback as well. An interrupt is exit code 130.
+    the traceback as well. An interrupt is exit code 130, SIGTERM while something trains 143.
 
     Args:
         argv: the arguments; None takes those of the process.
@@ -46,14 +47,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             code = int(args.run(args) or 0)
             sys.stdout.flush()
             return code
-    except SystemExit as stop:  # argparse has shown its help or what is wrong
-        if isinstance(stop.__context__, KeyboardInterrupt):  # Lightning's answer to an interrupt
-            return 130
+    except (SystemExit, KeyboardInterrupt) as stop:
+        signalled = stopped_by_signal(stop)
+        if signalled is not None or not isinstance(stop, SystemExit):
+            return signalled or 130
+        # argparse has shown its help or what is wrong
         if isinstance(stop.code, str):
             print(stop.code, file=sys.stderr)
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except KeyboardInterrupt:
-        return 130
     except BrokenPipeError:  # `oneshot plugins list | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             import traceback
 
             traceback.print_exc()
-        print(f"error: {_in_parts(error, arguments)}", file=sys.stderr)
+        print(f"error: {printable(_in_parts(error, arguments))}", file=sys.stderr)
         return 2
 
 
@@ -171,7 +172,9 @@ def _parse(arguments: list[str], words: Sequence[str]) -> argparse.Namespace:
         except PluginSettingsError as error:
             if used is not None:
                 raise
-            print(f"error: {error}", file=sys.stderr)  # and show what there is without plugins
+            print(
+                f"error: {printable(str(error))}", file=sys.stderr
+            )  # and show what there is without plugins
             registry = Registry(entry_points=False)
     args, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -189,7 +192,8 @@ def _add_commands(commands: Any, registry: Registry, used: str | None, prefix: s
         if f"{begins}." != (prefix or ".") or name in commands.choices:
             continue  # reported by `oneshot plugins doctor`
         # argparse reads % as the start of a placeholder.
-        parser = commands.add_parser(name, help=record.component.summary.replace("%", "%%"))
+        summary = printable(record.component.summary).replace("%", "%%")
+        parser = commands.add_parser(name, help=summary)
         if name == used:
             _fill(parser, loaded, f"{record.id} of {record.source}", "act" if prefix else "run")
 
@@ -218,10 +222,11 @@ def _run_without_command(
     try:
         answers = registry.hook.oneshot_report_header()
     except Exception as error:  # asking for the version must not depend on a plugin
-        print(f"error: a plugin's oneshot_report_header raised {error!r}", file=sys.stderr)
+        text = printable(f"error: a plugin's oneshot_report_header raised {error!r}")
+        print(text, file=sys.stderr)
         return 0
     for line in _header_lines(answers):
-        print(line)
+        print(printable(line))
     return 0
 
 

@@ -25,6 +25,7 @@ from .._version import __version__
 from ..discovery import FIRST_PARTY, WALK, Problem, Record, Registry, State, close_matches
 from ..discovery.settings import STRICT
 from ..hookspecs import KINDS
+from ..terminal import printable
 
 SUMMARY = "show and check the installed plugins"
 
@@ -145,7 +146,8 @@ def _list(args: argparse.Namespace, registry: Registry) -> int:
     shown = {record.id for record in records}
     for problem in problems:
         if problem.subject not in shown:
-            print(f"problem: {problem.subject}: {problem.reason}", file=sys.stderr)
+            text = f"problem: {problem.subject}: {problem.reason}"
+            print(printable(text), file=sys.stderr)
     if problems:
         print(f"problems: {len(problems)}, see `oneshot plugins doctor`", file=sys.stderr)
     return 0
@@ -169,6 +171,7 @@ def _info(args: argparse.Namespace, registry: Registry) -> int:
     for name, value in shown.items():
         text = ", ".join(value) if isinstance(value, tuple) else str(value)
         if text:
+            text = printable(text)
             print(f"{name:<{width}}  " + text.replace("\n", f"\n{' ' * (width + 2)}"))
     return 0
 
@@ -181,7 +184,7 @@ def _order(args: argparse.Namespace, registry: Registry) -> int:
         return 0
     text = registry.explain_order(*args.kinds)
     if text:
-        print(text)
+        print(printable(text))
     _say_if_unknown(args.kinds, registry)
     return 0
 
@@ -192,7 +195,8 @@ def _doctor(args: argparse.Namespace, registry: Registry) -> int:
         _print_json(problems=[asdict(problem) for problem in problems])
     else:
         for problem in problems:
-            print(f"{problem.subject}\n  {problem.state}: {problem.reason}\n  fix: {problem.fix}")
+            reason, fix = printable(problem.reason), printable(problem.fix)
+            print(f"{printable(problem.subject)}\n  {problem.state}: {reason}\n  fix: {fix}")
         print(f"problems: {len(problems)}")
     return 1 if problems else 0
 
@@ -228,7 +232,9 @@ def _say_if_unknown(kinds: Sequence[str], registry: Registry) -> None:
 def _print_lines(records: Sequence[Record]) -> None:
     """Print a line for each record, of any length, to be searched and cut. Imports nothing."""
     rows = [("ID", "PROVIDER", "VERSION", "STATE", "")]
-    rows += [(r.id, r.provider, r.version, r.state, _note(r)) for r in records]
+    rows += [
+        (r.id, printable(r.provider), printable(r.version), r.state, _note(r)) for r in records
+    ]
     widths = [max(map(len, column)) for column in list(zip(*rows, strict=True))[:-1]]
     for row in rows:
         cells = [f"{cell:<{width}}" for cell, width in zip(row, [*widths, 0], strict=True)]
@@ -246,7 +252,7 @@ def _print_groups(records: Sequence[Record]) -> None:
     indent = wide + 15
     styles = {"available": "", "loaded": "", "disabled": dim, "shadowed": dim}
     for source, group in groupby(records, lambda record: record.source):
-        print(f"{bold}{source}{plain}")
+        print(f"{bold}{printable(source)}{plain}")
         for record in group:
             style = styles.get(record.state, red)
             head = f"  {record.id:<{wide}}  {record.state:<9}  "
@@ -259,7 +265,7 @@ def _print_groups(records: Sequence[Record]) -> None:
 
 
 def _note(record: Record) -> str:
-    return record.reason or record.component.summary
+    return printable(record.reason or record.component.summary).replace("\n", " ")
 
 
 def _signature(loaded: object) -> str:

@@ -99,6 +99,10 @@ class Record:
             return wanted in self.component.handles
         return any(_declared(path) in wanted.__mro__ for path in self.component.handles)
 
+    def names(self, wanted: type) -> bool:
+        """Whether the component declares to handle this very class, not only a base of it."""
+        return any(_declared(path) is wanted for path in self.component.handles)
+
     def failed(self, reason: str) -> Record:
         """Return the record of what could not be imported."""
         fix = f"repair or upgrade {self.provider}; to go without: ONESHOT_DISABLE_PLUGINS={self.id}"

@@ -177,6 +177,7 @@ class Registry:
             lines = [
                 "the walk asks for every module, in this order, until a hook suppresses the rest:",
                 "user      mutation_hooks=[...] of the search, as given",
+                "strategy  first_mutation_hooks() of the strategy",
                 *(f"plugin  {line}" for line in lines),
                 "strategy  default_mutation_hooks() of the strategy",
                 "core      no_default_hook, which refuses a choice that nobody replaced; it cannot",

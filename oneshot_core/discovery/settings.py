@@ -157,7 +157,7 @@ def _read_table(file: Path) -> dict[str, tuple[str, ...]]:
         return {}
     try:
         tool = loads(text).get("tool", {})
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         if not _SEEMS_OURS.search(text):
             return {}  # not our business
         raise PluginSettingsError(

@@ -36,6 +36,8 @@ class Appended:
     ) -> None:
         """Append optimizers and schedulers, given in any shape that Lightning knows.
 
+        Each of the optimizers gets the attribute ``is_arch_optimizer``, which is true.
+
         Args:
             config: what the strategy returned.
             trainer: whose lists grow.
@@ -48,6 +50,8 @@ class Appended:
         plan = OptimizerPlan.parse(config, source=source, normalise=normalise)
         tree = tree_of(trainer)
         self.optimizers = list(plan.optimizers)
+        for optimizer in self.optimizers:
+            optimizer.is_arch_optimizer = True  # type: ignore[attr-defined]
         self.schedulers = [scheduler_config(tree, options, source) for options in plan.schedulers]
         if self.optimizers:
             trainer.optimizers = [*trainer.optimizers, *self.optimizers]

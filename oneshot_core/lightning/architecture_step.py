@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import StrategyError
+from ..space.running import running
 from .batches import ArchitectureBatches, to_device
 from .isolation import (
     discarded_logs,
@@ -38,7 +39,7 @@ def architecture_step(
         StrategyError: an architecture optimizer holds weights, there is no batch, or the loss or
             its gradient is no number.
     """
-    optimizers = search.architecture_optimizers()
+    optimizers = listed(search.architecture_optimizers())
     parameters = [p for p in search.decisions.parameters() if p.requires_grad]
     if not parameters or not optimizers:
         return None
@@ -100,12 +101,13 @@ def users_loss(model: LightningModule, batch: Any, batch_idx: int) -> Tensor | N
         StrategyError: it returned something else.
     """
     hook = model.training_step
-    if is_param_in_hook_signature(hook, "dataloader_iter", explicit=True):
-        output = hook(iter([(batch, batch_idx, 0)]))
-    elif is_param_in_hook_signature(hook, "batch_idx", min_args=2):
-        output = hook(batch, batch_idx)
-    else:
-        output = hook(batch)
+    with running:
+        if is_param_in_hook_signature(hook, "dataloader_iter", explicit=True):
+            output = hook(iter([(batch, batch_idx, 0)]))
+        elif is_param_in_hook_signature(hook, "batch_idx", min_args=2):
+            output = hook(batch, batch_idx)
+        else:
+            output = hook(batch)
     loss = output.get("loss") if isinstance(output, Mapping) else output
     if loss is not None and not isinstance(loss, Tensor):
         raise StrategyError(
@@ -114,6 +116,13 @@ def users_loss(model: LightningModule, batch: Any, batch_idx: int) -> Tensor | N
             "  fix: return the loss; its gradient trains the architecture"
         )
     return loss
+
+
+def listed(optimizers: Optimizer | list[Optimizer] | None) -> list[Optimizer]:
+    """Return what ``architecture_optimizers()`` returned as a list."""
+    if optimizers is None:
+        return []
+    return optimizers if isinstance(optimizers, list) else [optimizers]
 
 
 def _require_no_weights(model: LightningModule, optimizers: Iterable[Optimizer]) -> None:

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 from pytorch_lightning import LightningModule
+from pytorch_lightning.utilities.model_helpers import is_overridden
 
 from ..discovery.registry import Registry, default_registry
 from ..errors import StrategyError
 from ..hooks import MutationHook
 from .module import BaseOneShotLightningModule
+
+_LOG = logging.getLogger(__name__)
 
 
 def search(
@@ -54,7 +58,16 @@ def search(
     if arch_dataloader is not None:
         given["arch_dataloader"] = arch_dataloader
     _check_options(cls, strategy, given)
-    return cls(model, **given)
+    made = cls(model, **given)
+    later = any(is_overridden(hook, model) for hook in ("setup", "configure_model"))
+    if made.needs_choices and not made.nas_modules and not later:
+        # Not raised: needs_choices may still be switched off.
+        _LOG.warning(
+            "there is no choice in %s: fit, rank, pareto and export will refuse it unless "
+            "search.needs_choices = False",
+            type(model).__name__,
+        )
+    return made
 
 
 def _check_options(cls: type, strategy: object, given: dict[str, Any]) -> None:

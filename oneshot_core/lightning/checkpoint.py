@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ..architecture import SpaceRecord
 from ..discovery.registry import Registry
 from ..errors import CheckpointError, OneShotError, StrategyError
+from ..terminal import printable
 
 if TYPE_CHECKING:
     from .module import BaseOneShotLightningModule
@@ -53,7 +54,8 @@ def load_search_state(search: BaseOneShotLightningModule, saved: Mapping[str, An
             "  expected: what a search of this strategy and model space wrote\n"
             "  fix: go on from another checkpoint, or load its state_dict alone"
         ) from error
-    _compare_plugins(saved.get("plugins", {}), _plugins(search.registry))
+    plugins = {str(name): printable(str(said)) for name, said in saved.get("plugins", {}).items()}
+    _compare_plugins(plugins, _plugins(search.registry))
 
 
 def _load(search: BaseOneShotLightningModule, saved: Mapping[str, Any]) -> None:
@@ -66,6 +68,10 @@ def _load(search: BaseOneShotLightningModule, saved: Mapping[str, Any]) -> None:
             "  fix: go on with the strategy and version that wrote it, or load its "
             "state_dict alone"
         )
+    kinds = {"seed": int, "decisions": Mapping, "plugins": Mapping, "state": Mapping}
+    for name, kind in kinds.items():
+        if not isinstance(saved.get(name, {}), kind):
+            raise TypeError(f"{name!r} is a {type(saved.get(name)).__name__}")
     space = saved["space"]
     SpaceRecord(space["fingerprint"], space["parameters"]).require(
         search.space, what="the checkpoint"

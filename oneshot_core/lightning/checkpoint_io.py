@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import zipfile
+from collections.abc import Mapping
 from typing import IO, Any
 
 import torch
@@ -75,6 +76,19 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         return read_checkpoint(path, map_location or "cpu", weights_only=only)
 
 
+_ENTRIES: dict[str, type] = {
+    "state_dict": dict,
+    "epoch": int,
+    "global_step": int,
+    "loops": dict,
+    "callbacks": dict,
+    "optimizer_states": list,
+    "lr_schedulers": list,
+    "oneshot": dict,
+}
+"""Entries of Lightning's checkpoints and of ours, and their types."""
+
+
 def read_checkpoint(
     path: str | os.PathLike[str] | IO[bytes], map_location: Any, *, weights_only: bool
 ) -> dict[str, Any]:
@@ -98,7 +112,22 @@ def read_checkpoint(
         raise _no_checkpoint(path, reason) from error
     if not isinstance(found, dict):
         raise _no_checkpoint(path, f"it holds a {type(found).__name__}")
+    require_entries(found, path)
     return found
+
+
+def require_entries(checkpoint: Mapping[str, Any], path: object) -> None:
+    """Look whether what a checkpoint holds under known names is of the type that it should be.
+
+    Raises:
+        CheckpointError: something is not.
+    """
+    for name, kind in _ENTRIES.items():
+        found = checkpoint.get(name, kind())
+        if not isinstance(found, kind) or isinstance(found, bool):
+            raise _no_checkpoint(
+                path, f"its entry {name!r} is a {type(found).__name__}, and no {kind.__name__}"
+            )
 
 
 def require_folders(trainer: Trainer) -> None:
@@ -127,4 +156,4 @@ def _is_url(path: object) -> bool:
     return "://" in str(path)
 
 
-__all__ = ["AtomicCheckpointIO", "read_checkpoint", "require_folders"]
+__all__ = ["AtomicCheckpointIO", "read_checkpoint", "require_entries", "require_folders"]

@@ -3,9 +3,10 @@
 Lightning asks the module it was given: is this hook overridden, what is its signature, set
 this private slot, read that attribute. The wrapper answers each as the user's module would:
 
-- hooks are instance attributes whose ``__wrapped__`` is the user's bound method, which is
-  where Lightning's ``is_overridden`` and signature checks look;
-- slots that the Trainer reads or writes on the module are data descriptors;
+- hooks are small objects whose ``__wrapped__`` is the user's bound method, which is where
+  Lightning's ``is_overridden`` and signature checks look; None where the user's is None;
+- slots and properties that the Trainer reads or writes on the module are data descriptors;
+- methods call the user's, whose overrides therefore run;
 - everything else falls through ``__getattr__`` / ``__setattr__`` of the wrapper.
 
 :data:`TREATMENT` names every overridable member of a LightningModule once, with what is done
@@ -16,7 +17,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from pytorch_lightning import LightningModule
+
 from ..optimizers import normalised
+from ..space.running import running
+from .own_step import is_defined_by_strategy, run_own_step
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
 
@@ -24,7 +29,14 @@ if TYPE_CHECKING:
     from .facade import ModuleFacade
     from .module import BaseOneShotLightningModule
 
-Kind = Literal["delegate", "own", "inherit"]
+Kind = Literal["delegate", "call", "move", "register", "forward", "own", "inherit"]
+"""What is done about a member.
+
+``delegate``: a hook, passed on with what the search adds around it. ``call``: a method that calls
+the user's. ``move``: as well, and then does the same to what belongs to the search. ``register``:
+where an attribute of that name would be set. ``forward``: a property of the user's module. ``own``:
+the search's. ``inherit``: Lightning's, which does the same on both.
+"""
 
 
 def _each(kind: Kind, reason: str, names: str) -> dict[str, tuple[Kind, str]]:
@@ -60,48 +72,110 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         "on_fit_start on_fit_end",
     ),
     **_each("own", "a search may be driven by hand", "automatic_optimization"),
-    **_each("own", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
     **_each(
         "own",
         "the search's state is one extra entry beside the user's",
         "on_save_checkpoint on_load_checkpoint",
     ),
     **_each("own", "a class-level forward: DDP assigns to it and restores it", "forward"),
-    **_each(
-        "own",
-        "metric names must be those of the user's module, without a prefix",
-        "log log_dict",
-    ),
     **_each("own", "a wrapper cannot be built from a file alone", "load_from_checkpoint"),
     **_each(
         "own",
-        "the user's module is what is exported",
-        "to_onnx to_torchscript to_tensorrt",
+        "optimizers may hold parameters of the search, and a sharded checkpoint names them",
+        "named_parameters",
     ),
     **_each(
         "inherit",
-        "acts on self.trainer or on all parameters, the same for both modules",
-        """
-        manual_backward clip_gradients
-        toggle_optimizer untoggle_optimizer toggled_optimizer
-        all_gather print freeze unfreeze
-        trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
-        device dtype device_mesh to cuda cpu type float double half
-        """,
-    ),
-    **_each(
-        "inherit",
-        "reads a slot that is forwarded to the user's module",
-        """
-        example_input_array strict_loading hparams hparams_initial
-        """,
+        "asks whether the search optimizes manually, which a driver may do for a user who does not",
+        "manual_backward",
     ),
     **_each(
         "inherit",
         "for the user's own constructor; the wrapper has no hyperparameters",
         "save_hyperparameters remove_ignored_hparams",
     ),
+    **_each(
+        "move",
+        "an override of the user's runs; the architecture parameters follow",
+        """
+        to cpu cuda ipu xpu mtia double half float bfloat16 type to_empty share_memory _apply
+        train eval
+        """,
+    ),
+    **_each(
+        "call",
+        "acts on the weights, not on the architecture; an override of the user's runs",
+        "zero_grad requires_grad_ freeze unfreeze apply compile",
+    ),
+    **_each(
+        "call",
+        "the user's module shows its submodules, weights and buffers, under its own names",
+        """
+        modules named_modules children named_children parameters buffers named_buffers
+        get_submodule set_submodule get_parameter get_buffer extra_repr
+        """,
+    ),
+    **_each(
+        "call",
+        "keys, tensors and messages are those of the user's module; also inside another module",
+        """
+        state_dict load_state_dict _save_to_state_dict _load_from_state_dict
+        """,
+    ),
+    **_each(
+        "inherit",
+        "torch asks the class whether they are overridden; it meets the user's in its state_dict",
+        "get_extra_state set_extra_state",
+    ),
+    **_each(
+        "call",
+        "the user's module is what is called inside its own steps",
+        """
+        register_forward_hook register_forward_pre_hook register_backward_hook
+        register_full_backward_hook register_full_backward_pre_hook
+        register_state_dict_pre_hook register_state_dict_post_hook
+        register_load_state_dict_pre_hook register_load_state_dict_post_hook
+        """,
+    ),
+    **_each(
+        "call",
+        "metric names must be those of the user's module, without a prefix",
+        "log log_dict",
+    ),
+    **_each("call", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
+    **_each(
+        "call",
+        "the user's module is what is exported",
+        "to_onnx to_torchscript to_tensorrt",
+    ),
+    **_each(
+        "call",
+        "acts on the trainer, the same for both modules; an override of the user's runs",
+        "clip_gradients toggle_optimizer untoggle_optimizer toggled_optimizer all_gather print",
+    ),
+    **_each(
+        "register",
+        "a strategy's constructor registers with the search, everybody else with the user's module",
+        "register_buffer register_parameter register_module add_module",
+    ),
+    **_each(
+        "forward",
+        "read from and written to the user's module, which may define it by itself",
+        """
+        trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
+        device dtype device_mesh example_input_array strict_loading hparams hparams_initial
+        """,
+    ),
 }
+
+PASSED_ON: Final = tuple(
+    name
+    for name, (kind, _) in TREATMENT.items()
+    if kind == "delegate" and not name.startswith("on_") and hasattr(LightningModule, name)
+)
+"""Hooks that do something, and so are the strategy's alone where it defines them: what it reaches
+with ``super()`` is the user's."""
+
 
 FORWARDED_SLOTS: Final = (
     "prepare_data_per_node",
@@ -109,8 +183,12 @@ FORWARDED_SLOTS: Final = (
     "_automatic_optimization",
     "_compiler_ctx",
     "_current_fx_name",
+    "_device",
     "_device_mesh",
+    "_dtype",
     "_example_input_array",
+    "_fabric",
+    "_fabric_optimizers",
     "_hparams",
     "_hparams_initial",
     "_hparams_name",
@@ -118,6 +196,8 @@ FORWARDED_SLOTS: Final = (
     "_metric_attributes",
     "_param_requires_grad_state",
     "_strict_loading",
+    "_trainer",
+    "training",
 )
 """Attributes that Lightning reads or writes on the module it was given."""
 
@@ -131,11 +211,11 @@ class ForwardedSlot:
     def __get__(self, wrapper: ModuleFacade | None, owner: type) -> Any:
         if wrapper is None:
             return self
-        return getattr(wrapper.__dict__["_modules"]["model"], self.name)
+        return getattr(wrapper.__dict__["model"], self.name)
 
     def __set__(self, wrapper: ModuleFacade, value: object) -> None:
         # LightningModule.__init__ writes the slots before there is a user's module.
-        model = wrapper.__dict__["_modules"].get("model")
+        model = wrapper.__dict__.get("model")
         if model is None:
             return
         if self.name in model.__dict__:  # written 40 times a batch: no need to ask nn.Module
@@ -148,13 +228,17 @@ class InnerHook:
     """One Lightning hook of the wrapper: the user's, with what the search adds around it.
 
     A strategy may define a hook that reports an event (``on_*``), too: it runs first, and the
-    user's gives the answer.
+    user's gives the answer. Names, documentation and everything else that a method has are those
+    of the user's.
     """
+
+    def __init_subclass__(cls) -> None:
+        cls.__doc__ = InnerHook.__dict__["__doc__"]
 
     def __init__(self, wrapper: BaseOneShotLightningModule, name: str) -> None:
         self.wrapper = wrapper
         self.name = name
-        self.shared = _is_defined_by_strategy(type(wrapper), name)
+        self.shared = is_defined_by_strategy(type(wrapper), name)
 
     @property
     def __wrapped__(self) -> Any:
@@ -164,14 +248,26 @@ class InnerHook:
         hook = getattr(self.wrapper.model, self.name)
         return getattr(hook, "__wrapped__", hook)
 
+    @property
+    def acts(self) -> bool:
+        """Whether the search does something here even if the user's hook is None."""
+        return self.shared
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.shared:
             getattr(type(self.wrapper), self.name)(self.wrapper, *args, **kwargs)
-        # Not self.wrapper.model: nn.Module finds submodules last, and this runs 30 times a batch.
-        return getattr(self.wrapper.__dict__["_modules"]["model"], self.name)(*args, **kwargs)
+        users = getattr(self.wrapper.model, self.name)
+        return None if users is None else users(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(getattr(self.wrapper.model, self.name), name)
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.wrapper, self.name)
+
+
+# A class cannot say in its body that the documentation of its instances is found when asked for.
+InnerHook.__doc__ = property(lambda self: getattr(self.wrapper.model, self.name).__doc__)  # type: ignore[assignment]
 
 
 def looks_like(before: object, value: Any) -> Any:
@@ -188,6 +284,10 @@ def looks_like(before: object, value: Any) -> Any:
 class MutatingHook(InnerHook):
     """``setup`` or ``configure_model``: layers made there are mutated as well."""
 
+    @property
+    def acts(self) -> bool:
+        return self.wrapper.manual_driver is not None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         self.wrapper.mutate()
@@ -201,6 +301,8 @@ class FirstHook(InnerHook):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trainer: Any = self.wrapper.trainer
+        if self.wrapper.manual_driver is not None:
+            self.wrapper.manual_driver.before_checks()
         data = trainer.datamodule
         tree_of(self.wrapper).require(data, f"the datamodule {type(data).__name__}")
         return super().__call__(*args, **kwargs)
@@ -211,7 +313,8 @@ class TrainingStepHook(InnerHook):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         def user() -> Any:
-            return InnerHook.__call__(self, *args, **kwargs)
+            with running:
+                return InnerHook.__call__(self, *args, **kwargs)
 
         if self.wrapper.automatic_optimization:
             return self.wrapper.run_training_step(user)
@@ -223,6 +326,13 @@ class TrainingStepHook(InnerHook):
         )
 
 
+class OwnStepHook(InnerHook):
+    """``training_step`` of a strategy that defines it."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return run_own_step(self.wrapper, self.__wrapped__, args, kwargs)
+
+
 class EvaluationStepHook(InnerHook):
     """``validation_step`` and its like: the strategy may choose what is evaluated."""
 
@@ -230,7 +340,8 @@ class EvaluationStepHook(InnerHook):
         batch_idx = args[1] if len(args) > 1 else kwargs.get("batch_idx", 0)
         self.wrapper.prepare_evaluation(self.name.removesuffix("_step"), batch_idx)
         try:
-            return super().__call__(*args, **kwargs)
+            with running:
+                return super().__call__(*args, **kwargs)
         except Exception as error:
             self.wrapper.note_path(error)
             raise
@@ -238,6 +349,10 @@ class EvaluationStepHook(InnerHook):
 
 class SchedulerStepHook(InnerHook):
     """``lr_scheduler_step``: the user's hook never sees the architecture's schedulers."""
+
+    @property
+    def acts(self) -> bool:
+        return bool(self.wrapper.architecture_optimizers())
 
     def __call__(self, scheduler: Any, metric: Any) -> Any:
         if self.wrapper.is_architecture_scheduler(scheduler):
@@ -264,6 +379,10 @@ class OptimizersHook(InnerHook):
 class ClippingHook(InnerHook):
     """``on_before_optimizer_step``: where a search that is driven by hand clips gradients."""
 
+    @property
+    def acts(self) -> bool:
+        return self.shared or self.wrapper.manual_driver is not None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         if self.wrapper.manual_driver is not None:
@@ -274,6 +393,10 @@ class ClippingHook(InnerHook):
 class EpochEndHook(InnerHook):
     """``on_train_epoch_end``: the last place for schedulers that monitor a metric."""
 
+    @property
+    def acts(self) -> bool:
+        return self.shared or self.wrapper.scheduler_steps is not None
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         if self.wrapper.scheduler_steps is not None:
@@ -283,6 +406,10 @@ class EpochEndHook(InnerHook):
 
 class BatchStartHook(InnerHook):
     """``on_train_batch_start``: where the batch begins if the loop could not be entered."""
+
+    @property
+    def acts(self) -> bool:
+        return self.shared or self.wrapper.searches_in_hooks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if self.wrapper.scheduler_steps is not None:
@@ -318,10 +445,12 @@ def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
     for name, (kind, _) in TREATMENT.items():
         if kind != "delegate" or not hasattr(type(wrapper), name):
             continue
-        if name.startswith("on_") or not _is_defined_by_strategy(type(wrapper), name):
-            wrapper.__dict__[name] = _SPECIAL.get(name, InnerHook)(wrapper, name)
+        if name.startswith("on_") or not is_defined_by_strategy(type(wrapper), name):
+            wrapper.__dict__[name] = new_hook(wrapper, name)
+        elif name == "training_step":
+            wrapper.__dict__[name] = OwnStepHook(wrapper, name)
 
 
-def _is_defined_by_strategy(cls: type, name: str) -> bool:
-    owner = next(base for base in cls.__mro__ if name in base.__dict__)
-    return owner.__module__.partition(".")[0] not in ("pytorch_lightning", "lightning")
+def new_hook(wrapper: BaseOneShotLightningModule, name: str) -> InnerHook:
+    """Return what stands on ``wrapper`` for a hook of the user's."""
+    return _SPECIAL.get(name, InnerHook)(wrapper, name)

@@ -8,11 +8,14 @@ that define them are not part of the public interface.
 :func:`users_loss`                   the loss of the user's ``training_step`` on a batch
 :func:`unnoticed`                    run code that the user's training must not notice
 ``isolated_*``, ``discarded_logs``   put back one kind of state: random numbers, buffers, ...
+:func:`listed`                       what ``architecture_optimizers()`` returned, as a list
 :func:`to_device`                    move a batch as the Trainer moves it
 :func:`first_batches`, ``cached``    batches of a loader under a generator state of our own
 :func:`tree_of`, :class:`Tree`       the package of a Lightning object, and its twin classes
 :func:`as_lightning_module`          a plain module as a LightningModule
 :func:`plugin_hooks`                 the installed mutation hooks, in their order
+:func:`hooks_in_order`               all hooks of a search, as the walk asks them
+:func:`options_of_hooks`             what every hook of a search gets as its last argument
 :func:`takes`                        whether the constructor of a strategy takes an argument
 :func:`most_probable`                the most probable architectures of a decision table
 ===================================  =========================================================
@@ -20,7 +23,7 @@ that define them are not part of the public interface.
 
 from __future__ import annotations
 
-from .architecture_step import unnoticed, users_loss
+from .architecture_step import listed, unnoticed, users_loss
 from .batches import cached, first_batches, to_device
 from .build import takes
 from .isolation import (
@@ -32,7 +35,7 @@ from .isolation import (
     isolated_rng,
     seed_generators,
 )
-from .plugin_hooks import plugin_hooks
+from .plugin_hooks import hooks_in_order, options_of_hooks, plugin_hooks
 from .top_k import most_probable
 from .trees import HOME, Tree, count_as, is_lightning_module, tree_in, tree_of
 from .wrapped import as_lightning_module, has_forward
@@ -47,12 +50,15 @@ __all__ = [
     "discarded_logs",
     "first_batches",
     "has_forward",
+    "hooks_in_order",
     "is_lightning_module",
     "isolated_attributes",
     "isolated_buffers",
     "isolated_metrics",
     "isolated_rng",
+    "listed",
     "most_probable",
+    "options_of_hooks",
     "plugin_hooks",
     "seed_generators",
     "takes",

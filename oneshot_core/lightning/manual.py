@@ -50,26 +50,36 @@ class SchedulerSteps:
         """Batch after which schedulers that monitor a metric wait for the validation."""
         self._advanced: tuple[int, int] | None = None
         """Epoch and batch after which schedulers were stepped last."""
+        self._ended: int | None = None
+        """Epoch at whose end they were."""
 
     def configs(self) -> list[Any]:
         """Return what is stepped, as Lightning keeps it."""
         configs = self.search.trainer.lr_scheduler_configs
         return [c for c in configs if self.search.is_architecture_scheduler(c.scheduler)]
 
-    def advance_lr_schedulers(self) -> None:
+    def advance_lr_schedulers(self, batch_idx: int | None = None) -> None:
         """Step the schedulers that are due after this batch, if that was not done.
 
         Those that monitor a metric wait for the validation.
+
+        Args:
+            batch_idx: what frequencies are counted by. None is the position of the batch.
         """
+        if batch_idx is None:
+            batch_idx = int(self.search.trainer.fit_loop.epoch_loop.batch_idx)
+        self._step_schedulers(batch_idx, self._is_step(batch_idx))
+
+    def _step_schedulers(self, batch_idx: int, stepped: bool) -> None:
         trainer = self.search.trainer
-        batch_idx = int(trainer.fit_loop.epoch_loop.batch_idx)
         if self._advanced == (trainer.current_epoch, batch_idx):
             return
         self._advanced = (trainer.current_epoch, batch_idx)
-        if self._is_step(batch_idx):
+        if stepped:
             self._update("step", batch_idx, plateau=False)
             self._due = batch_idx
-        if trainer.is_last_batch:
+        if trainer.is_last_batch and self._ended != trainer.current_epoch:
+            self._ended = trainer.current_epoch
             self._update("epoch", trainer.current_epoch, plateau=False)
 
     def after_validation(self) -> None:
@@ -129,6 +139,8 @@ class ManualDriver(SchedulerSteps):
         gradient_clip_algorithm: ``"norm"`` or ``"value"``.
     """
 
+    remedy = "leave drive_manually() out; the default driver can do this"
+
     def __init__(
         self,
         search: BaseOneShotLightningModule,
@@ -144,6 +156,8 @@ class ManualDriver(SchedulerSteps):
                 "  fix: correct them"
             )
         super().__init__(search)
+        self.settled = True
+        """Whether the search says that its optimization is manual."""
         self.accumulate_grad_batches = accumulate_grad_batches
         self.gradient_clip_val = gradient_clip_val
         self.gradient_clip_algorithm = gradient_clip_algorithm
@@ -154,6 +168,9 @@ class ManualDriver(SchedulerSteps):
         return list(self.search.trainer.lr_scheduler_configs)
 
     # --- set-up -----------------------------------------------------------------------------
+
+    def before_checks(self) -> None:
+        """Do what has to be done before the Trainer looks at its settings and the search."""
 
     def prepare(self) -> None:
         """Tell the Trainer how many batches make a step, for whoever counts steps ahead."""
@@ -183,6 +200,7 @@ class ManualDriver(SchedulerSteps):
             StrategyError: this driver cannot do what the fit needs.
             OptimizerConfigError: a scheduler is configured wrongly.
         """
+        self._advanced = self._due = self._ended = None
         self._check()
         source = f"configure_optimizers of {type(self.search.model).__name__}"
         configs = self.search.trainer.lr_scheduler_configs
@@ -193,25 +211,27 @@ class ManualDriver(SchedulerSteps):
         """Give the Trainer back its own setting."""
         self.search.trainer.accumulate_grad_batches = 1
 
-    def _check(self) -> None:
+    def _problem(self) -> str | None:
         search, trainer = self.search, self.search.trainer
         name = type(search.model).__name__
         callbacks = [type(callback).__name__ for callback in trainer.callbacks]  # type: ignore[attr-defined]
         wrong = [c for c in callbacks if c in UNSUPPORTED_CALLBACKS]
         if not search.model.automatic_optimization:
-            what = f"{name} optimizes manually by itself"
-        elif len(self._plan.optimizers) > 1:
-            what = f"{name} has {len(self._plan.optimizers)} optimizers"
-        elif trainer.world_size > 1:
-            what = f"there are {trainer.world_size} processes"
-        elif wrong:
-            what = f"the callback {wrong[0]} needs automatic optimization"
-        else:
+            return f"{name} optimizes manually by itself"
+        if len(self._plan.optimizers) > 1:
+            return f"{name} has {len(self._plan.optimizers)} optimizers"
+        if trainer.world_size > 1:
+            return f"there are {trainer.world_size} processes"
+        return f"the callback {wrong[0]} needs automatic optimization" if wrong else None
+
+    def _check(self) -> None:
+        what = self._problem()
+        if what is None:
             return
         raise StrategyError(
             f"the manual driver cannot train: {what}.\n"
             "  expected: automatic optimization, one optimizer, one process\n"
-            "  fix: leave drive_manually() out; the default driver can do this"
+            f"  fix: {self.remedy}"
         )
 
     # --- one batch --------------------------------------------------------------------------
@@ -225,15 +245,18 @@ class ManualDriver(SchedulerSteps):
         Returns:
             What ``on_train_batch_end`` gets: a dict with the loss, or None.
         """
+        return self.train(training_step, int(self.search.trainer.fit_loop.epoch_loop.batch_idx))
+
+    def train(self, training_step: Callable[[], Any], batch_idx: int) -> Any:
+        """Do :meth:`step` with what is the batch number ``batch_idx``."""
         search, trainer = self.search, self.search.trainer
-        batch_idx = int(trainer.fit_loop.epoch_loop.batch_idx)
         optimizer = search.model.optimizers()
         outputs: dict[str, Any] = {}
 
         def closure() -> Tensor | None:
             with self._inside("training_step"), trainer.precision_plugin.train_step_context():
                 loss = self._read(training_step(), outputs)
-            if optimizer and batch_idx % self.accumulate_grad_batches == 0:
+            if optimizer and self._begins(batch_idx):
                 self._zero_grad(batch_idx, optimizer)
             if loss is not None:
                 search.manual_backward(loss)
@@ -245,6 +268,10 @@ class ManualDriver(SchedulerSteps):
             else:
                 self._optimizer_step(batch_idx, optimizer, closure)
         return outputs or None
+
+    def _begins(self, batch_idx: int) -> bool:
+        """Say whether the gradients before this batch are to be forgotten."""
+        return batch_idx % self.accumulate_grad_batches == 0
 
     def _optimizer_step(
         self, batch_idx: int, optimizer: Any, closure: Callable[[], Tensor | None]

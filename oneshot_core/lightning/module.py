@@ -16,8 +16,9 @@ Nothing of a search enters the user's module except supernet modules in the plac
 
 from __future__ import annotations
 
+import logging
 import os
-from abc import ABCMeta, abstractmethod
+from abc import ABCMeta
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -37,6 +38,7 @@ from ..discovery.registry import Registry, default_registry
 from ..errors import MissingDataError, OneShotError, StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
+from ..space.running import running
 from ..space.spec import Candidate, Choice, ParameterSpec
 from ..supernet import BaseSuperNetModule, supernet_modules
 from ..traversal import traverse_and_mutate_submodules
@@ -48,12 +50,30 @@ from .checkpoint_io import read_checkpoint, require_folders
 from .engine import install_engine, remove_engine
 from .facade import ModuleFacade
 from .forwarding import install_hooks
+from .learned import Beginning
 from .manual import ManualDriver, SchedulerSteps
-from .plugin_hooks import optimizer_shapes, plugin_hooks, search_method
+from .memo import (
+    decided_alone,
+    exported,
+    probabilities,
+    require_pinnable,
+    resampled,
+    with_leads,
+)
+from .own_step import advance, driver_of, is_defined_by_strategy, require_agreement
+from .plugin_hooks import (
+    hooks_in_order,
+    optimizer_shapes,
+    options_of_hooks,
+    plugin_hooks,
+    search_method,
+)
 from .trees import is_lightning_module, tree_of
 
 if TYPE_CHECKING:  # of plugins, through the package's table of contents
     from .. import ParetoFront, Ranking
+
+_LOG = logging.getLogger(__name__)
 
 
 class _MutatedWhenBuilt(ABCMeta):
@@ -65,6 +85,7 @@ class _MutatedWhenBuilt(ABCMeta):
         search = ABCMeta.__call__(own, *args, **kwargs)
         search.mutate()
         search.complete()
+        search.__dict__["_beginning"] = Beginning(search.model, search.decisions)
         return search
 
 
@@ -76,7 +97,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     have are read from and written to ``model``.
 
     A strategy supplies :meth:`make_decision` and, where it does more than draw,
-    :meth:`search_step` and :meth:`configure_architecture_optimizers`.
+    :meth:`search_step` and :meth:`configure_architecture_optimizers`. It may define
+    ``training_step`` instead, as strategies of the reference do; see
+    :meth:`advance_optimization`.
 
     Args:
         model: the user's module; its choices are replaced in place.
@@ -91,8 +114,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         mutation_hooks: as given.
         seed: as given or found.
         registry: where plugins are looked up.
-        needs_choices: whether a fit of a model without any choice is refused. Switched off, such
-            a model is trained as it is.
+        needs_choices: whether a model without any choice is refused, by a fit, a ranking and
+            :meth:`export`. Switched off, such a model is trained as it is.
         ranking: the last result of :meth:`rank`, None before.
         architecture_batches: what ``arch_dataloader`` yields, endlessly; None without one.
         train_dataloader_of_fit: what the last fit trained on, None before.
@@ -107,6 +130,16 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
     decisions: DecisionTable
     needs_choices = True
+    _automatic: bool | None = None
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        # A plain attribute would hide the property, which also knows what the user's module says.
+        if isinstance(cls.__dict__.get("automatic_optimization"), bool):
+            cls._automatic = cls.__dict__["automatic_optimization"]
+            del cls.automatic_optimization
+
+    _beginning: Beginning
 
     def __init__(
         self,
@@ -143,16 +176,21 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self._advance: Callable[[], Any] | None = None
         self._outputs: Any = None
         self._inside_loop = False
-        self._manual: ManualDriver | None = None
+        self._manual: ManualDriver | None = driver_of(self, self._automatic)
         self._scheduler_steps: SchedulerSteps | None = None
         self.train_dataloader_of_fit: Any = None
         install_hooks(self)
 
     # --- what a strategy supplies -----------------------------------------------------------
 
-    @abstractmethod
     def make_decision(self, spec: ParameterSpec) -> Decision:
-        """Build the decision for one label."""
+        """Build the decision for one label; every strategy has to."""
+        raise StrategyError(
+            f"{type(self).__name__} makes no decision for {spec.label!r}.\n"
+            "  expected: a method make_decision(spec) that returns a Decision\n"
+            "  fix: write it, as docs/tutorials/strategy.md shows; docs/from-nni.md shows a "
+            "strategy of NNI before and after"
+        )
 
     def search_step(self, batch: Any, batch_idx: int) -> None:
         """Do what the search does with one training batch.
@@ -171,12 +209,20 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         return None
 
     def default_mutation_hooks(self) -> list[MutationHook]:
-        """Return the hooks that are asked last; the last of them refuses unhandled choices."""
+        """Return the hooks that are asked last; the last of them refuses unhandled choices.
+
+        They get what the installed hooks leave, which handle all choices of this package. For
+        what is to be asked before those, see :meth:`first_mutation_hooks`.
+        """
         return [no_default_hook]
 
+    def first_mutation_hooks(self) -> list[MutationHook]:
+        """Return the hooks that are asked before the installed ones, after the user's."""
+        return []
+
     def mutate_kwargs(self) -> dict[str, object]:
-        """Return what every mutation hook gets as its last argument."""
-        return {"decisions": self.decisions}
+        """Return what every mutation hook gets in its last argument, beside ``"decisions"``."""
+        return {}
 
     def prepare_evaluation(self, stage: str, batch_idx: int) -> None:
         """Choose what the next evaluated batch is computed with; by default as things stand.
@@ -216,7 +262,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self.require_loss_of_training_step()
         self._require_equal_plugins()
         self._require_its_modules()
-        self._require_choices()
+        self.require_choices()
+        self._require_shapes()
         self._require_numbers()
         require_folders(self.trainer)
         if self.architecture_batches is not None:
@@ -251,8 +298,12 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                     "Trainer(sync_batchnorm=True), which replaces BatchNorm after that"
                 )
 
-    def _require_choices(self) -> None:
-        """Refuse a model with nothing to choose, and layers that have no shape yet."""
+    def require_choices(self) -> None:
+        """Refuse a model with nothing to choose.
+
+        Raises:
+            StrategyError: there is no choice, and :attr:`needs_choices` is set.
+        """
         if self.needs_choices and not self._nas_modules:
             raise StrategyError(
                 f"there is no choice in {type(self.model).__name__}.\n"
@@ -260,6 +311,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "  fix: put a LayerChoice or another choice where a layer is, a list of them into "
                 "an nn.ModuleList; search.needs_choices = False trains the model as it is"
             )
+
+    def _require_shapes(self) -> None:
+        """Refuse layers that have no shape yet, which no walk could look into."""
         for path, part in self.model.named_modules() if self._nas_modules else ():
             if any(map(is_lazy, [*part._parameters.values(), *part._buffers.values()])):
                 raise StrategyError(
@@ -322,16 +376,11 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             self._require_own(part, path)
         self.registry.require()
         events = self.registry.hook
-        options = self.mutate_kwargs()
+        options = options_of_hooks(self)
         events.oneshot_before_mutation(model=self.model, mutate_kwargs=options)
         traverse_and_mutate_submodules(
             self.model,
-            [
-                self._keep_known,
-                *self.mutation_hooks,
-                *plugin_hooks(self.registry),
-                *self.default_mutation_hooks(),
-            ],
+            [self._keep_known, *hooks_in_order(self, plugin_hooks(self.registry))],
             options,
             on_replace=lambda path, original, replacement: events.oneshot_module_replaced(
                 path=path, original=original, replacement=replacement
@@ -360,8 +409,25 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
     @property
     def nas_modules(self) -> list[BaseSuperNetModule]:
-        """The supernet modules in ``model``, each once, parents first."""
+        """The supernet modules in ``model``, each once, parents first.
+
+        Asked for inside a constructor, they are made then: what :meth:`make_decision` reads must
+        have been set before.
+        """
+        if "_complete" not in self.__dict__:
+            self._mutate_early()
         return list(self._nas_modules)
+
+    def _mutate_early(self) -> None:
+        try:
+            self.mutate()
+        except AttributeError as error:  # nn.Module would say that there are no nas_modules
+            raise StrategyError(
+                f"{type(self).__name__} asked for nas_modules before it was ready: {error}.\n"
+                "  expected: a constructor that first sets what make_decision and the mutation "
+                "hooks read\n"
+                "  fix: set it before, or ask later"
+            ) from error
 
     @property
     def space(self) -> ModelSpace:
@@ -376,48 +442,93 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
     # --- asking and setting the architecture --------------------------------------------------
 
-    def resample(self) -> dict[str, Choice]:
+    def resample(self, memo: Mapping[str, Choice] | None = None) -> dict[str, Choice]:
         """Draw for the next forward passes; return label -> choice for what was drawn.
 
         Draws that break a constraint of the model space are thrown away. If those are nearly
         all, one that keeps them is drawn uniformly instead.
+
+        Args:
+            memo: label -> choice for what is not to be drawn but followed; part of what is
+                returned.
+
+        Raises:
+            ArchitectureError: ``memo`` holds something else than choices, or what no
+                architecture has that keeps the constraints.
         """
-
-        def draw() -> dict[str, Choice]:
-            memo: dict[str, Choice] = {}
-            for module in self._nas_modules:
-                memo |= module.resample(memo)
-            return memo
-
-        drawn = self.space.draw_possible(draw)
-        if drawn is None:
-            drawn = self.space.complete({}, self.decisions.rng)
-            for module in self._nas_modules:
-                module.resample(drawn)
-        return drawn
+        return resampled(self, self.space.normalise(memo))
 
     def reseed(self, *key: object) -> None:
         """Make the next draws a function of the search's seed and ``key`` alone."""
         self.decisions.reseed(self.seed, *key)
 
-    def export(self) -> Architecture:
+    def export(self, memo: Mapping[str, Choice] | None = None) -> Architecture:
         """Return the architecture that the strategy prefers. Deterministic.
 
-        With constraints, the most probable of those that keep them.
-        """
-        chosen: dict[str, Choice] = {}
-        for module in self._nas_modules:
-            chosen |= module.export(chosen)
-        if not self.space.possible(chosen):
-            return self.top_k(1)[0]
-        return Architecture(self.space.reduce(chosen), self.space)
+        With constraints, the most probable of those that keep them. It carries by how much each
+        choice is ahead (:attr:`.Architecture.margins`). After a fit, a line in the log of this
+        module, at the level WARNING, names the choices that are hardly ahead.
 
-    def export_probs(self) -> dict[str, dict[Candidate, float]]:
-        """Return label -> candidate -> probability of being taken."""
-        probabilities: dict[str, dict[Candidate, float]] = {}
-        for module in self._nas_modules:
-            probabilities |= module.export_probs(probabilities)
-        return probabilities
+        Args:
+            memo: label -> choice for what is decided already.
+
+        Raises:
+            StrategyError: the strategy learns what it prefers and no fit has begun, or there is
+                nothing to choose.
+            ArchitectureError: see :meth:`resample`.
+        """
+        self._require_preference()
+        found = with_leads(self, exported(self, self.space.normalise(memo)))
+        if found.undecided and not self._is_fitting():
+            _LOG.warning(
+                "%s exports what it hardly prefers: %s. A longer search or a larger learning rate "
+                "of the architecture decides more; search.rank compares architectures without.",
+                type(self).__name__,
+                found.undecided,
+            )
+        return found
+
+    def _require_preference(self) -> None:
+        """Refuse to answer before any fit what the search was made with.
+
+        A fit that teaches the architecture nothing yet, such as a warm-up, is not ended by a
+        callback that asks: what is exported then is hardly ahead, and says so.
+        """
+        self.require_choices()
+        specs = [d.spec for d in self.decisions if d.spec.size > 1]
+        opinion = not specs or any(spec.prior is not None for spec in specs)
+        untried = self._trainer is None and not opinion
+        if untried and self._beginning.has_parameters_of(self.decisions):
+            raise StrategyError(
+                f"{type(self).__name__} prefers no architecture: its architecture parameters are "
+                "those that it was made with.\n"
+                "  expected: a fit, or the checkpoint of one\n"
+                "  fix: trainer.fit(search, ...); "
+                "Architecture(search.space.sample(random.Random(0))) is a random one"
+            )
+
+    @property
+    def trained(self) -> bool:
+        """Whether the weights are other than those that the search was made with.
+
+        By a fit, a checkpoint, or by hand. False also where they were trained before that.
+        """
+        fitted = self.train_dataloader_of_fit is not None
+        return fitted or not self._beginning.has_weights_of(self.model)
+
+    def export_probs(
+        self, memo: Mapping[str, Mapping[Candidate, float]] | None = None
+    ) -> dict[str, dict[Candidate, float]]:
+        """Return label -> candidate -> probability of being taken.
+
+        Args:
+            memo: the same for what is known already; part of what is returned.
+
+        Warns:
+            UserWarning: a supernet module has no probabilities to export
+                (``NotImplementedError``), and is left out.
+        """
+        return probabilities(self.nas_modules, memo)
 
     def top_k(self, k: int) -> list[Architecture]:
         """Return the ``k`` most probable architectures, best first; fewer if there are no more.
@@ -427,13 +538,18 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         architecture is that of :meth:`export`.
 
         Raises:
+            StrategyError: as for :meth:`export`.
             ValueError: ``k`` is less than 1.
         """
         from .top_k import most_probable
 
+        self._require_preference()
+
         return [
             Architecture(chosen, self.space)
-            for chosen in most_probable(self.space, self.decisions, k, relative=True)
+            for chosen in most_probable(
+                self.space, self.decisions, k, relative=True, fixed=decided_alone(self)
+            )
         ]
 
     @contextmanager
@@ -443,17 +559,19 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Raises:
             ArchitectureError: ``architecture`` does not fit the model space.
         """
-        known = (
+        given = (
             architecture if isinstance(architecture, Architecture) else Architecture(architecture)
         )
-        chosen = known.validate(self.space)
+        chosen = given.validate(self.space)
+        require_pinnable(self, chosen)
         before = [(d, d.is_pinned, d.pinned) for d in self.decisions]
         try:
             for decision, _, _ in before:
                 decision.unpin()
                 if decision.spec.label in chosen:
                     decision.pin(chosen[decision.spec.label])
-            yield self
+            with running:
+                yield self
         finally:
             for decision, was_pinned, pinned in before:
                 decision.unpin()
@@ -462,14 +580,35 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
     # --- one batch ----------------------------------------------------------------------------
 
-    def advance_optimization(self) -> None:
+    def advance_optimization(
+        self,
+        loss: Any = None,
+        batch_idx: int | None = None,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
         """Train the weights on the current batch: Lightning's own step, or the user's manual one.
 
-        Architecture parameters get no gradient here.
+        Called without arguments from :meth:`search_step`. Architecture parameters get no gradient
+        here.
+
+        A strategy may define ``training_step`` instead, as the reference's do: it runs
+        ``self.model.training_step`` itself, and gives the loss to this method. The weights are
+        then trained by hand (:mod:`oneshot_core.lightning.manual` says what differs), with the
+        Trainer's accumulation and clipping; of a step of several losses each is divided by their
+        number. The architecture parameters get the gradient of the loss, too.
+
+        Args:
+            loss: what a ``training_step`` of the strategy computed; None skips the batch.
+            batch_idx: the batch that it counts as for accumulation.
+            gradient_clip_val: in the place of the Trainer's.
+            gradient_clip_algorithm: ``"norm"`` or ``"value"``, in the place of the Trainer's.
 
         Raises:
-            StrategyError: called outside of :meth:`search_step`.
+            StrategyError: called outside of a batch, or with a loss where Lightning computes it.
         """
+        if advance(self, loss, batch_idx, gradient_clip_val, gradient_clip_algorithm):
+            return
         if self._advance is None:
             if not self._inside_loop and self._is_fitting():
                 return  # Lightning's loop could not be entered; it trains after this method
@@ -479,11 +618,14 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "  fix: override search_step(batch, batch_idx) and call it there"
             )
         frozen = [p for p in self.decisions.parameters() if p.requires_grad]
+        step = self._advance
+        self.__dict__["_advance"] = None  # what it runs does not advance
         try:
             for parameter in frozen:
                 parameter.requires_grad_(False)
-            self.__dict__["_outputs"] = self._advance()
+            self.__dict__["_outputs"] = step()
         finally:
+            self.__dict__["_advance"] = step
             for parameter in frozen:
                 parameter.requires_grad_(True)
 
@@ -633,28 +775,34 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         )
         return self
 
-    def advance_lr_schedulers(self) -> None:
+    def advance_lr_schedulers(self, batch_idx: int | None = None) -> None:
         """Step the schedulers that are due after this batch; once, however often it is called.
 
-        For a search that is driven by hand and wants it at some place of :meth:`search_step`;
-        it is done after that otherwise.
+        For a search that is driven by hand and wants it at some place of :meth:`search_step` or
+        of its own ``training_step``; it is done after that otherwise.
+
+        Args:
+            batch_idx: what frequencies are counted by. None is the position of the batch.
 
         Raises:
             StrategyError: Lightning itself steps them.
         """
-        if self._manual is None:
+        driver = self.manual_driver
+        if driver is None:
             raise StrategyError(
                 f"advance_lr_schedulers() was called on {type(self).__name__}, whose schedulers "
                 "Lightning steps.\n"
                 "  expected: a search that is driven by hand\n"
                 "  fix: leave the call out, or call drive_manually() before the fit"
             )
-        self._manual.advance_lr_schedulers()
+        driver.advance_lr_schedulers(batch_idx)
 
     @property
     def manual_driver(self) -> ManualDriver | None:
-        """What trains the weights after :meth:`drive_manually`, else None."""
-        return self._manual
+        """What trains the weights by hand; None if Lightning or the user's module does."""
+        base = BaseOneShotLightningModule.automatic_optimization
+        says = type(self).automatic_optimization is not base and self.automatic_optimization
+        return None if says else self._manual
 
     @property
     def scheduler_steps(self) -> SchedulerSteps | None:
@@ -662,17 +810,24 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         return self._scheduler_steps
 
     @property
+    def searches_in_hooks(self) -> bool:
+        """Whether something is done in ``on_train_batch_start``, by hooks instead of the loop."""
+        outside = self._is_fitting() and not self._inside_loop
+        return outside or self._scheduler_steps is not None
+
+    @property
     def automatic_optimization(self) -> bool:
         """Whether Lightning's loop trains the weights: as ``model`` says, unless driven by hand."""
         if self._manual is not None:
-            return False
-        # Not self.model: nn.Module finds submodules last, and this is asked five times a batch.
-        model: LightningModule = self.__dict__["_modules"]["model"]
-        return model.automatic_optimization
+            return not self._manual.settled
+        return self.model.automatic_optimization
 
     @automatic_optimization.setter
     def automatic_optimization(self, automatic_optimization: bool) -> None:
-        self.model.automatic_optimization = automatic_optimization
+        if is_defined_by_strategy(type(self), "training_step"):
+            self.__dict__["_manual"] = driver_of(self, automatic_optimization)
+        else:
+            self.model.automatic_optimization = automatic_optimization
 
     def run_before(self, batch: Any, batch_idx: int) -> None:
         """Run :meth:`search_step` before a weight step that Lightning does by itself.
@@ -693,7 +848,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
 
     def on_fit_start(self) -> None:
         """Start the user's fit, then enter the loop and append the architecture optimizers."""
-        self.model.on_fit_start()
+        self.call_users("on_fit_start")
+        require_agreement(self)
         self.check_fit()
         self._inside_loop = not self.automatic_optimization or install_engine(self.trainer, self)
         if not self._inside_loop:
@@ -701,10 +857,9 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
                 "oneshot: this Lightning's training loop is not as expected; the search runs in "
                 "on_train_batch_start instead."
             )
-        if self._manual is not None:
-            self._manual.start(partial(scheduler_config, tree_of(self.trainer)))
+        driver = self.manual_driver
         if not self.automatic_optimization:
-            self._scheduler_steps = self._manual or SchedulerSteps(self)
+            self._scheduler_steps = driver or SchedulerSteps(self)
         self._appended.append(
             self.configure_architecture_optimizers(),
             self.trainer,
@@ -712,6 +867,8 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
             optimizer_shapes(self.registry),
         )
         self._appended.hide_from(self.model)
+        if driver is not None:
+            driver.start(partial(scheduler_config, tree_of(self.trainer)))
         self.registry.hook.oneshot_fit_started(search=self)
 
     def on_fit_end(self) -> None:
@@ -720,15 +877,20 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         self._appended.unhide(self.model)
         remove_engine(self.trainer)
         self.registry.hook.oneshot_fit_ended(search=self)
-        if self._manual is not None:
-            self._manual.stop()
+        if self.manual_driver is not None:
+            self.manual_driver.stop()
         self._scheduler_steps = None
         self._inside_loop = False
-        self.model.on_fit_end()
+        self.call_users("on_fit_end")
 
-    def architecture_optimizers(self) -> list[Optimizer]:
-        """Return the optimizers of the architecture parameters; empty before a fit."""
-        return list(self._appended.optimizers)
+    def architecture_optimizers(self) -> Optimizer | list[Optimizer] | None:
+        """Return the optimizers of the architecture parameters; a list only of two or more.
+
+        None if the strategy has none, and before a fit. Each has an attribute
+        ``is_arch_optimizer``, which is true.
+        """
+        found = self._appended.optimizers
+        return (found[0] if found else None) if len(found) < 2 else list(found)
 
     def is_architecture_scheduler(self, scheduler: object) -> bool:
         """Say whether ``scheduler`` is one of the strategy's, not the user's."""
@@ -742,14 +904,13 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
     def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
         # Decisions are equal on all ranks by construction; in a bucket they would be unused.
         users = getattr(self.model, "_ddp_params_and_buffers_to_ignore", [])
-        ours = [*self.decisions.named_parameters(), *self.decisions.named_buffers()]
-        return [f"model.{name}" for name in users] + [f"decisions.{name}" for name, _ in ours]
+        return [*users, *(name for name, _ in self._own.named_parameters())]
 
     # --- Lightning: checkpoints -----------------------------------------------------------------
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Let the user's module save, then add the state of the search as one entry."""
-        self.model.on_save_checkpoint(checkpoint)
+        self.call_users("on_save_checkpoint", checkpoint)
         checkpoint[CHECKPOINT_KEY] = search_state(self)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -765,7 +926,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         saved = checkpoint.get(CHECKPOINT_KEY)
         if saved is not None:
             load_search_state(self, saved)
-        self.model.on_load_checkpoint(checkpoint)
+        self.call_users("on_load_checkpoint", checkpoint)
 
     @classmethod
     def load_from_checkpoint(  # type: ignore[override]
@@ -841,6 +1002,7 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Returns:
             An :class:`oneshot_core.Ranking`; it is kept as :attr:`ranking`, too.
         """
+        self.require_choices()
         method = search_method("rank", self.registry)
         ranking: Ranking = method(self, architectures, dataloaders, **options)
         return ranking
@@ -861,12 +1023,13 @@ class BaseOneShotLightningModule(ModuleFacade, metaclass=_MutatedWhenBuilt):
         Returns:
             An :class:`oneshot_core.ParetoFront`.
         """
+        self.require_choices()
         method = search_method("pareto", self.registry)
         front: ParetoFront = method(self, objectives, dataloaders, **options)
         return front
 
     def _repr_html_(self) -> str:
-        from oneshot_plugins.ranking.show import search_table
+        from .notebook import search_table
 
         return search_table(self).html()
 

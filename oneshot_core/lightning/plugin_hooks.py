@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from ..discovery.registry import Registry, default_registry
 from ..errors import OptimizerConfigError, PluginLoadError, UnknownComponentError
 from ..hooks import MutationHook
 from ..optimizers import Normalise, is_known_shape
+
+if TYPE_CHECKING:
+    from .module import BaseOneShotLightningModule
 
 
 def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
@@ -49,6 +52,23 @@ def search_method(name: str, registry: Registry) -> Callable[..., Any]:
         "  expected: a component of the kind 'search_method', such as those of oneshot-core\n"
         "  fix: see `oneshot plugins list --all --kind search_method` for what is switched off"
     )
+
+
+def hooks_in_order(
+    search: BaseOneShotLightningModule, installed: Iterable[MutationHook]
+) -> list[MutationHook]:
+    """Return the mutation hooks of a search in the order in which they are asked."""
+    return [
+        *search.mutation_hooks,
+        *search.first_mutation_hooks(),
+        *installed,
+        *search.default_mutation_hooks(),
+    ]
+
+
+def options_of_hooks(search: BaseOneShotLightningModule) -> dict[str, object]:
+    """Return what every mutation hook of a search gets as its last argument."""
+    return {"decisions": search.decisions, **search.mutate_kwargs()}
 
 
 def optimizer_shapes(registry: Registry) -> Normalise | None:

@@ -15,7 +15,12 @@ ALL_CHOICES = 1024
 
 
 def most_probable(
-    space: ModelSpace, decisions: DecisionTable, k: int, *, relative: bool = False
+    space: ModelSpace,
+    decisions: DecisionTable,
+    k: int,
+    *,
+    relative: bool = False,
+    fixed: Mapping[str, Choice] | None = None,
 ) -> list[dict[str, Choice]]:
     """Return the ``k`` architectures with the largest product of probabilities, best first.
 
@@ -26,6 +31,8 @@ def most_probable(
     Best-first search over partial architectures: what a partial one can still reach is bounded
     by the best choice of every label that is active already, so the first that is complete is
     the best that is left. Exact; only the active labels of an architecture count.
+
+    Only architectures with the choices of ``fixed`` count, where those decide something.
 
     Raises:
         ValueError: ``k`` is less than 1.
@@ -38,6 +45,7 @@ def most_probable(
             label: [(choice, score - choices[0][1]) for choice, score in choices]
             for label, choices in ranked.items()
         }
+    ranked |= {label: [(choice, 0.0)] for label, choice in (fixed or {}).items()}
     serial = count()
 
     def entry(

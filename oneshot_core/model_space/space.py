@@ -101,8 +101,8 @@ class ModelSpace:
             self._check_condition(condition)
         if self._conditions:
             self.default()  # raises if there is no architecture at all
-        for path, name, chosen, why in reader.impossible:
-            self._require_excluded(path, name, chosen, why)
+        for node, path, name, chosen, why in reader.impossible:
+            self._require_excluded(node, path, name, chosen, why)
 
     @property
     def fingerprint(self) -> str:
@@ -195,6 +195,21 @@ class ModelSpace:
     def architectures(self) -> Iterator[dict[str, Choice]]:
         """Yield every architecture once: label -> choice for its active choices."""
         yield from self._complete({})
+
+    def normalise(self, partial: Mapping[str, object] | None) -> dict[str, Choice]:
+        """Return choices, given for some labels in any form, in the one form they have here.
+
+        Raises:
+            ArchitectureError: a label is not in the space, or a value is no choice of its label.
+        """
+        unknown = sorted(map(str, (partial or {}).keys() - self.specs.keys()))
+        if unknown:
+            raise ArchitectureError(
+                f"the labels {unknown} are not in the model.\n"
+                f"  expected: labels of {sorted(self.specs)}\n"
+                "  fix: correct them, or leave them out"
+            )
+        return {label: self.specs[label].normalise(v) for label, v in (partial or {}).items()}
 
     def possible(self, partial: Mapping[str, Choice]) -> bool:
         """Say whether no constraint is broken by what ``partial`` decides."""
@@ -352,17 +367,25 @@ class ModelSpace:
         return None if found is None or not self.possible(found) else self.reduce(found)
 
     def _require_excluded(
-        self, path: str, name: str, chosen: Mapping[str, Choice], why: str
+        self, node: _Node, path: str, name: str, chosen: Mapping[str, Choice], why: str
     ) -> None:
         if not self.possible(chosen):
             return
         completions = islice(self._complete(dict(chosen)), MAX_LISTED)
-        if any(chosen.keys() <= architecture.keys() for architecture in completions):
+        # The labels may decide elsewhere while the module itself is in a branch that is not taken.
+        if any(
+            chosen.keys() <= architecture.keys() and self._runs(node, architecture)
+            for architecture in completions
+        ):
             raise SpaceError(
                 f"the {name} at {path!r} cannot be built with {dict(chosen)}: {why}.\n"
                 "  expected: only architectures that can be built\n"
                 "  fix: rule it out, as by oneshot.constrain(model, width % groups == 0)"
             )
+
+    def _runs(self, node: _Node, chosen: Mapping[str, Choice]) -> bool:
+        running = _closure(self._nodes, lambda n: [*n.always, *_opened(n, chosen)])
+        return any(each is node for each in running)
 
     def _check_condition(self, condition: _Condition) -> None:
         for label, spec in condition.value.specs.items():
@@ -473,7 +496,7 @@ class _Reader:
         self.paths = {module: path for path, module in root.named_modules()}
         self.known: dict[nn.Module, _Node] = {}
         self.used_at: dict[str, list[str]] = {}
-        self.impossible: list[tuple[str, str, Mapping[str, Choice], str]] = []
+        self.impossible: list[tuple[_Node, str, str, Mapping[str, Choice], str]] = []
         self.specs = specs
 
     def nodes(
@@ -508,8 +531,8 @@ class _Reader:
             branches, gates = module.branches(), module.gates()
             impossible = module.impossible()
         name = type(module).__name__
-        self.impossible += [(path, name, chosen, why) for chosen, why in impossible]
         node = self.known[module] = _Node(specs)
+        self.impossible += [(node, path, name, chosen, why) for chosen, why in impossible]
         for spec in specs:
             known = self.specs.setdefault(spec.label, spec)
             if known != spec:

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from ..space.value import Value
-from .activation import activation as activation
-from .layer import MutableLayer as MutableLayer
-from .layer import mutable as mutable
-from .rule import LayerRule as LayerRule
+from oneshot_plugins.elastic.activation import activation as activation
+from oneshot_plugins.elastic.layer import MutableLayer as MutableLayer
+from oneshot_plugins.elastic.layer import mutable as mutable
+from oneshot_plugins.elastic.rule import LayerRule as LayerRule
 from torch.nn import Buffer as Buffer
 from torch.nn import LazyBatchNorm1d as LazyBatchNorm1d
 from torch.nn import LazyBatchNorm2d as LazyBatchNorm2d

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..errors import SpaceError
 from .mutable import LabelInside, Mutable
@@ -16,7 +16,9 @@ class LayerChoice(Mutable):
     """Choose one of several candidate layers.
 
     Runs the first candidate until a search replaces it. Whatever it is called with is passed
-    on: several inputs, keyword arguments, inputs that are no tensors.
+    on: several inputs, keyword arguments, inputs that are no tensors. Attributes that it does not
+    have are those of the first candidate, or of the one that is computed; tensors are not passed
+    on, nor are names that begin with an underscore.
 
     Args:
         candidates: name -> layer, or layers, which are then named ``"0"``, ``"1"``, ...
@@ -80,6 +82,15 @@ class LayerChoice(Mutable):
     def __iter__(self) -> Iterator[str]:
         return iter(self.candidates)
 
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            candidates = self.__dict__.get("_modules", {}).get("candidates")
+            if candidates is None or name.startswith("_"):
+                raise
+        return attribute_of(self, next(iter(candidates.values())), name)
+
     def spec(self, label: str) -> ParameterSpec:
         return ParameterSpec(label, self.names, prior=self.prior)
 
@@ -92,6 +103,29 @@ class LayerChoice(Mutable):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the first candidate."""
         return self.candidates[self.names[0]](*args, **kwargs)
+
+
+def attribute_of(choice: nn.Module, candidate: nn.Module, name: str) -> Any:
+    """Return what a parent reads of a choice: an attribute of one of its candidates.
+
+    Raises:
+        AttributeError: the candidate has none of this name, or it is a tensor, which a parent would
+            compute with whatever is chosen.
+    """
+    kind = type(choice).__name__
+    try:
+        value = getattr(candidate, name)
+    except AttributeError as error:
+        raise AttributeError(
+            f"neither a {kind} nor its candidate has the attribute {name!r}: {error}"
+        ) from None
+    if isinstance(value, Tensor):
+        raise AttributeError(
+            f"a {kind} does not pass on the tensor {name!r} of its candidate.\n"
+            "  expected: a call of the choice, which computes what is chosen\n"
+            "  fix: call it; or read the tensor of a candidate by its name"
+        )
+    return value
 
 
 def _numbered(layers: Sequence[nn.Module]) -> Iterator[tuple[str, nn.Module]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -47,7 +48,14 @@ class MutableModule(nn.Module, ABC):
     Before a search it runs with its default choice, so the bare model trains. A mutation hook
     replaces it by a supernet module. ``path`` is always its dotted path in the model, after
     which unlabelled choices are named.
+
+    Attributes:
+        sealed: whether its submodules are its own: parts of one computation, which relies on what
+            they are. The walk then offers them to no hook. False, as for candidates that users
+            write: hooks may replace those.
     """
+
+    sealed: ClassVar[bool] = False
 
     @abstractmethod
     def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:

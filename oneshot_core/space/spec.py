@@ -12,8 +12,8 @@ from typing import TypeAlias, cast
 from ..errors import ArchitectureError, SpaceError
 
 Scalar: TypeAlias = "str | int | float | None"
-Candidate: TypeAlias = "Scalar | tuple[Scalar, ...]"
-"""A name, a number, True, False, None, or a tuple of such, as kernel sizes are."""
+Candidate: TypeAlias = "Scalar | tuple[Candidate, ...]"
+"""A name, a number, True, False, None, or a tuple of such, as kernel sizes are; also nested."""
 Choice: TypeAlias = "Candidate | tuple[Candidate, ...]"
 """A candidate; where not exactly one is taken, a tuple of candidates."""
 
@@ -198,7 +198,7 @@ class ParameterSpec:
     def members(self, choice: Choice) -> tuple[Candidate, ...]:
         """Return the candidates that ``choice`` takes, always as a tuple."""
         if self.n_chosen == 1:
-            return (choice,)  # type: ignore[return-value]  # a choice of one is a candidate
+            return (choice,)  # a choice of one is a candidate
         assert isinstance(choice, tuple)
         return choice
 
@@ -260,7 +260,7 @@ class ParameterSpec:
     def describe(self) -> dict[str, object]:
         """Return what is decided, as JSON-able data; equal for equal specs of one label."""
         described: dict[str, object] = {
-            "candidates": [list(c) if isinstance(c, tuple) else c for c in self.candidates],
+            "candidates": [_with_lists(c) for c in self.candidates],
             "n_chosen": self.n_chosen,
         }
         if self.interval is not None:
@@ -269,6 +269,10 @@ class ParameterSpec:
 
 
 _NONE = object()  # None is a candidate
+
+
+def _with_lists(candidate: Candidate) -> object:
+    return [_with_lists(c) for c in candidate] if isinstance(candidate, tuple) else candidate
 
 
 def _same(candidate: object, given: object) -> bool:

@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import math
 import operator
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import product
 from typing import Any, NoReturn
 
@@ -131,6 +133,9 @@ class Value(ABC):
     def __iter__(self) -> NoReturn:
         raise self._unknown("iterated over", "take its items by position: value[0], value[1]")
 
+    def __len__(self) -> NoReturn:
+        raise self._unknown("asked for its length", "take its items by position: value[0]")
+
     def __lt__(self, other: Any) -> Value:
         return _operation("<", operator.lt, self, other)
 
@@ -152,16 +157,16 @@ class Value(ABC):
     __hash__ = object.__hash__
 
     def __and__(self, other: Any) -> Value:
-        return _operation("and", _both, self, other)
+        return Lazy("({} and {})", _both, self, other)
 
     def __rand__(self, other: Any) -> Value:
-        return _operation("and", _both, other, self)
+        return Lazy("({} and {})", _both, other, self)
 
     def __or__(self, other: Any) -> Value:
-        return _operation("or", _either, self, other)
+        return Lazy("({} or {})", _either, self, other)
 
     def __ror__(self, other: Any) -> Value:
-        return _operation("or", _either, other, self)
+        return Lazy("({} or {})", _either, other, self)
 
     def __invert__(self) -> Value:
         return Computed("(not {})", operator.not_, self)
@@ -180,15 +185,63 @@ class Value(ABC):
     def __index__(self) -> NoReturn:
         raise self._unknown("used as a number", "give it to a layer of oneshot.nn")
 
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> NoReturn:
+        # torch asks this before it refuses an argument; what __index__ raises it does not pass on.
+        value = next(values_in([list(args), kwargs or {}]), "a choice")
+        raise _given_to_torch(value, sys._getframe(1), getattr(function, "__name__", "a function"))
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        # A layer of torch.nn that asks whether this is a number would refuse it in its own words.
+        frame = sys._getframe(1)
+        if _is_layer_of_torch(frame):
+            raise _given_to_torch(self, frame, "a layer")
+        return type(self)
+
     def __deepcopy__(self, memo: object) -> Value:
         return self  # immutable
 
     def _unknown(self, use: str, fix: str) -> SpaceError:
+        frame = sys._getframe(2)
+        if frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
+            return _given_to_torch(self, frame, frame.f_code.co_name)
         return SpaceError(
             f"{self!r} was {use}, but is not chosen yet.\n"
             "  expected: what is known before any architecture is\n"
             f"  fix: {fix}"
         )
+
+
+_OF_ALL_MODULES = ("torch.nn.modules.module", "torch.nn.modules.container")
+
+
+def _is_layer_of_torch(frame: Any) -> bool:
+    name = frame.f_globals.get("__name__", "")
+    return name.startswith("torch.nn.modules.") and name not in _OF_ALL_MODULES
+
+
+def _given_to_torch(value: object, frame: Any, name: str) -> SpaceError:
+    """Return the error about a value that a layer or function of torch has got.
+
+    Args:
+        value: what it got.
+        frame: where that was found out.
+        name: of the function, where no layer called it.
+    """
+    taker = f"torch's {name}"
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
+        if _is_layer_of_torch(frame) and "self" in frame.f_locals:
+            # Of several, the one that was called first: what the user wrote.
+            taker = f"torch.nn.{type(frame.f_locals['self']).__name__}"
+        frame = frame.f_back
+    return SpaceError(
+        f"{taker} got the choice {value!r}; layers and functions of torch.nn take no choices.\n"
+        "  expected: plain numbers there, and choices in the layers of oneshot_core.nn\n"
+        "  fix: from oneshot_core import nn, in the place of from torch import nn"
+    )
 
 
 class Taken(Value):
@@ -216,7 +269,8 @@ class ValueChoice(Taken):
     """Choose one of several values.
 
     Args:
-        values: what can be chosen: numbers, words, True, False, None, or tuples of those.
+        values: what can be chosen: numbers, words, True, False, None, or tuples of those,
+            which may be nested.
         label: name of the decision; equal labels decide together.
         default: what the model runs before any search; the largest number, or the first of
             values that are not all numbers.
@@ -236,7 +290,7 @@ class ValueChoice(Taken):
         default: Candidate | None = None,
         prior: Sequence[float] | None = None,
     ) -> None:
-        candidates = tuple(tuple(v) if isinstance(v, list) else v for v in values)
+        candidates = tuple(map(_without_lists, values))
         _check(candidates, label)
         if default is None:
             default = _largest(candidates)
@@ -343,6 +397,19 @@ class Computed(Value):
         return self.text.format(*map(repr, self.operands))
 
 
+class Lazy(Computed):
+    """What a function gives that looks at its operands only as far as it has to.
+
+    Args:
+        text: see :class:`Computed`.
+        function: applied to functions that return what the operands are.
+        operands: see there.
+    """
+
+    def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
+        return self.function(*(partial(resolve, operand, chosen) for operand in self.operands))
+
+
 class Declared(Computed):
     """A computed value of which all possible results are known beforehand; see :func:`apply`.
 
@@ -364,7 +431,7 @@ class Declared(Computed):
         domain: Iterable[Candidate],
     ) -> None:
         super().__init__(text, function, *operands)
-        self.domain = tuple(dict.fromkeys(domain))
+        self.domain = tuple(dict.fromkeys(map(_without_lists, domain)))
         wrong = [value for value in self.domain if not _is_plain(value)]
         if wrong or not self.domain:
             raise SpaceError(
@@ -399,23 +466,62 @@ class Declared(Computed):
 
 def choice(
     values: Iterable[Candidate],
-    *,
-    label: str,
+    *others: Any,
+    label: str | None = None,
     default: Candidate | None = None,
     prior: Sequence[float] | None = None,
 ) -> ValueChoice:
-    """Return a value that is one of ``values``; see :class:`ValueChoice`."""
-    return ValueChoice(values, label=label, default=default, prior=prior)
+    """Return a value that is one of ``values``; see :class:`ValueChoice`.
+
+    Args:
+        values: see there.
+        *others: nothing; what stands here was meant for another argument, and is refused.
+        label: see there; must be given.
+        default: see there.
+        prior: see there.
+
+    Raises:
+        SpaceError: as there; or there is no label, or more than one argument without a name.
+    """
+    if others or isinstance(values, str):
+        _refuse_order("choice", "[16, 32]", (values, *others))
+    return ValueChoice(values, label=label, default=default, prior=prior)  # type: ignore[arg-type]
 
 
-def uniform(low: float, high: float, *, label: str, default: float | None = None) -> RangeChoice:
+def uniform(
+    low: float,
+    high: float,
+    *others: Any,
+    label: str | None = None,
+    default: float | None = None,
+) -> RangeChoice:
     """Return a value that is any number from ``low`` to ``high``; see :class:`RangeChoice`."""
-    return RangeChoice(low, high, label=label, default=default)
+    if others or isinstance(low, str):
+        _refuse_order("uniform", "0.1, 0.9", (low, high, *others))
+    return RangeChoice(low, high, label=label, default=default)  # type: ignore[arg-type]
 
 
-def loguniform(low: float, high: float, *, label: str, default: float | None = None) -> RangeChoice:
+def loguniform(
+    low: float,
+    high: float,
+    *others: Any,
+    label: str | None = None,
+    default: float | None = None,
+) -> RangeChoice:
     """Return a value uniform in its logarithm; see :class:`RangeChoice`."""
-    return RangeChoice(low, high, log=True, label=label, default=default)
+    if others or isinstance(low, str):
+        _refuse_order("loguniform", "1e-4, 1e-1", (low, high, *others))
+    return RangeChoice(low, high, log=True, label=label, default=default)  # type: ignore[arg-type]
+
+
+def _refuse_order(name: str, numbers: str, given: tuple[Any, ...]) -> NoReturn:
+    """Refuse arguments in another order, such as the label first."""
+    label = next((thing for thing in given if isinstance(thing, str)), "width")
+    raise SpaceError(
+        f"oneshot.{name} got {', '.join(map(repr, given))} without names.\n"
+        f"  expected: what can be chosen first, and the label by its name\n"
+        f"  fix: oneshot.{name}({numbers}, label={label!r})"
+    )
 
 
 def maximum(*values: Any) -> Value:
@@ -429,8 +535,11 @@ def minimum(*values: Any) -> Value:
 
 
 def if_else(condition: Any, true: Any, false: Any) -> Value:
-    """Return one of two values, by a condition such as ``width > 32``."""
-    return Computed("({1} if {0} else {2})", _conditional, condition, true, false)
+    """Return one of two values, by a condition such as ``width > 32``.
+
+    The other one is not computed, so it need not be valid.
+    """
+    return Lazy("({1} if {0} else {2})", _conditional, condition, true, false)
 
 
 def apply(
@@ -527,6 +636,9 @@ def combinations_of(specs: Mapping[str, ParameterSpec]) -> Iterator[dict[str, Ch
 
 
 def _operation(sign: str, function: Callable[..., Any], left: Any, right: Any) -> Value:
+    for value, other in ((left, right), (right, left)):
+        if not isinstance(other, Value) and hasattr(other, "__torch_function__"):  # a tensor
+            raise _given_to_torch(value, None, repr(sign))
     return Computed(f"({{}} {sign} {{}})", function, left, right)
 
 
@@ -535,15 +647,15 @@ def _call(name: str, values: Sequence[Any]) -> str:
 
 
 def _conditional(condition: Any, true: Any, false: Any) -> Any:
-    return true if condition else false
+    return true() if condition() else false()
 
 
 def _both(left: Any, right: Any) -> Any:
-    return left and right
+    return left() and right()
 
 
 def _either(left: Any, right: Any) -> Any:
-    return left or right
+    return left() or right()
 
 
 def _largest(candidates: tuple[Candidate, ...]) -> Candidate:
@@ -571,9 +683,13 @@ def _check(candidates: tuple[Candidate, ...], label: object) -> None:
         )
 
 
+def _without_lists(value: Any) -> Any:
+    return tuple(map(_without_lists, value)) if isinstance(value, (list, tuple)) else value
+
+
 def _is_plain(value: object) -> bool:
     if isinstance(value, tuple):
-        return bool(value) and all(_is_plain(v) and not isinstance(v, tuple) for v in value)
+        return bool(value) and all(map(_is_plain, value))
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, (str, int))

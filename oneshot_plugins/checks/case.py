@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from oneshot_core.discovery import Record, Registry, describe, import_target
-from oneshot_core.errors import ConformanceError, OneShotError, PluginLoadError
+from oneshot_core.errors import ConformanceError, OneShotError, PluginLoadError, stopped_by_signal
 from oneshot_core.hookspecs import Conformance
 
 from .report import Result
@@ -17,24 +17,68 @@ from .report import Result
 Level = Literal["required", "recommended"]
 
 
+SAMPLES_CHECK = "component.samples-repeat-themselves"
+"""The check that tells what is wrong with samples; all others are then skipped."""
+
+
 class NothingToCheckError(Exception):
     """A check does not apply here; the message says why."""
+
+
+class SamplesError(ConformanceError):
+    """What is declared to try a component with cannot be used. The component is not to blame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
     """Something to try a component with.
 
+    Both functions are called many times, and must repeat themselves. Before each call the global
+    generators of Python, NumPy and torch get one seed, so what draws from those does.
+
     Args:
-        make: builds it: a choice for a supernet, a module for a mutation hook, a model space
-            for a space. Each call builds an equal one, whatever was done to those before.
-        inputs: builds what it is called with.
+        make: a function that builds it: a choice for a supernet, a module for a mutation hook, a
+            model space for a space. Each call builds a new and equal one, whatever was done to
+            those before.
+        inputs: a function that builds what it is called with, as a tuple. Each call returns equal
+            values.
         name: what is special about it, for tables; samples of one name are told as one.
+
+    Raises:
+        SamplesError: ``make`` or ``inputs`` is no function.
     """
 
     make: Callable[[], Any]
     inputs: Callable[[], tuple[Any, ...]]
     name: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("make", "inputs"):
+            value = getattr(self, name)
+            if not callable(value):
+                raise SamplesError(
+                    f"Sample got {name}= of the type {type(value).__name__}, which cannot be "
+                    "called.\n"
+                    "  expected: a function without arguments, which is called for every check\n"
+                    f"  fix: {name}=lambda: ..., which builds and returns it"
+                )
+
+
+def same_each_time(make: Callable[[], Any]) -> Callable[[], Any]:
+    """Return a function that calls ``make`` with torch's seed 0, so that each result is equal.
+
+    For :class:`Sample`, whose ``make`` builds layers with random weights. The global generator
+    is left as it was.
+    """
+
+    def build() -> Any:
+        import torch  # not to list or plan checks
+
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            return make()
+
+    return build
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +96,8 @@ class Subject:
     registry: Registry
     declared: Conformance = field(default_factory=Conformance)
     partner: Record | None = None
+    _usable: set[tuple[str, int]] = field(default_factory=set, compare=False, repr=False)
+    """Keys and numbers of samples that repeat themselves."""
 
     @property
     def name(self) -> str:
@@ -63,13 +109,14 @@ class Subject:
         return self.registry.load(self.record.id)
 
     def samples(self, *more: str) -> list[Any]:
-        """Return what is declared to try this component with.
+        """Return what is declared to try this component with; samples repeat themselves.
 
         Args:
             *more: further keys, after the component's id.
 
         Raises:
-            ConformanceError: the function that is named cannot be used.
+            SamplesError: the function that is named cannot be used, or a sample does not repeat
+                itself.
         """
         found: list[Any] = []
         for key in (self.record.id, *more):
@@ -77,14 +124,36 @@ class Subject:
             if target is None:
                 continue
             try:
-                found += import_target(target)()  # type: ignore[operator]
+                declared = list(import_target(target)())  # type: ignore[operator]
+            except SamplesError:
+                raise
             except Exception as error:
-                raise ConformanceError(
+                raise SamplesError(
                     f"the samples for {key!r} cannot be made: {describe(error, target)}.\n"
                     "  expected: 'package.module:function', which returns a list\n"
                     "  fix: correct Conformance(samples=...) of the plugin, or the function"
                 ) from error
+            found += [self._usable_one(one, key, n) for n, one in enumerate(declared)]
         return found
+
+    def _usable_one(self, sample: Any, key: str, number: int) -> Any:
+        """Return a sample that starts from one seed; keyword arguments as they are."""
+        takes_options = key.partition(":")[0] in ("strategy", "searcher", "cost", "command")
+        if takes_options and isinstance(sample, Mapping):
+            return sample
+        if not takes_options and isinstance(sample, Sample):
+            from .samples import require_repeatable, seeded  # imports torch
+
+            sample = seeded(sample)
+            if (key, number) not in self._usable:
+                require_repeatable(sample, f"sample {number} for {key!r}")
+                self._usable.add((key, number))
+            return sample
+        raise SamplesError(
+            f"sample {number} for {key!r} is a {type(sample).__name__}.\n"
+            f"  expected: {'a dict of keyword arguments' if takes_options else 'a Sample'}\n"
+            "  fix: return a list of these from the function that Conformance(samples=...) names"
+        )
 
     def options(self) -> list[Mapping[str, Any]]:
         """Return the keyword arguments to try the component with; none if none are declared."""
@@ -150,6 +219,10 @@ class Case:
 
         It runs in an empty working directory. Random states, warnings, log levels and settings
         such as torch's default dtype are afterwards as they were.
+
+        Raises:
+            KeyboardInterrupt: a signal asks the process to stop (Ctrl-C, or SIGTERM while a
+                network trains); that says nothing about the component.
         """
         from .isolation import isolated  # imports torch
 
@@ -161,7 +234,13 @@ class Case:
                 self.check.function(self.subject)
         except NothingToCheckError as nothing:
             return self._result("skipped", str(nothing))
+        except SamplesError as error:
+            if self.check.id == SAMPLES_CHECK:
+                return self._result("failed", str(error), _where(error))
+            return self._result("skipped", f"its samples cannot be used; see {SAMPLES_CHECK}")
         except (Exception, SystemExit) as error:
+            if stopped_by_signal(error) is not None:
+                raise KeyboardInterrupt from error  # pytest takes a SystemExit for a failed test
             message = self._explain(error)
             if reason is not None:
                 return self._result("expected", f"{reason}\n  now: {message}")

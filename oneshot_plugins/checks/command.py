@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import redirect_stdout
 
 from oneshot_core.discovery import Registry
+from oneshot_core.terminal import printable
 
 from .kit import Case, Report, cases
 
@@ -47,7 +48,7 @@ class CheckCommand:
             _print(report, verbose=args.verbose)
         missing = registry.missing()
         for problem in missing:
-            print(problem, file=sys.stderr)
+            print(printable(str(problem)), file=sys.stderr)
         return 0 if report.ok and not missing else 1
 
 
@@ -71,7 +72,7 @@ def _print(report: Report, verbose: bool) -> None:
         if verbose or result.outcome in ("failed", "advice", "expected"):
             outcome = Text(result.outcome, styles[result.outcome])
             # As Text, since [...] in a string would be markup.
-            table.add_row(outcome, result.subject, result.check, Text(result.message))
+            table.add_row(outcome, result.subject, result.check, Text(printable(result.message)))
     # A pipe has no width: nothing is cut there.
     console = Console(width=None if sys.stdout.isatty() else 1000, highlight=False)
     if table.row_count:

@@ -33,7 +33,13 @@ def isolated() -> Iterator[None]:
         ConformanceError: it took longer than :data:`LIMIT_S`, changed a setting of the process,
             or left files behind.
     """
-    with _silent(), _own_randomness(), tempfile.TemporaryDirectory() as folder, _inside(folder):
+    with (
+        _silent(),
+        own_randomness(),
+        _own_interrupt(),
+        tempfile.TemporaryDirectory() as folder,
+        _inside(folder),
+    ):
         settings = Settings()
         try:
             with _limited(LIMIT_S):
@@ -144,7 +150,8 @@ def _silent() -> Iterator[None]:
 
 
 @contextmanager
-def _own_randomness() -> Iterator[None]:
+def own_randomness() -> Iterator[None]:
+    """Start from one state of every global random generator, and put back what it was."""
     python, numpy = random.getstate(), sys.modules.get("numpy")
     words = None if numpy is None else numpy.random.get_state()
     with torch.random.fork_rng():
@@ -155,6 +162,17 @@ def _own_randomness() -> Iterator[None]:
             random.setstate(python)
             if numpy is not None:
                 numpy.random.set_state(words)
+
+
+@contextmanager
+def _own_interrupt() -> Iterator[None]:
+    """Let Ctrl-C work afterwards as before: a Trainer that it stops ignores it from then on."""
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        if threading.current_thread() is threading.main_thread() and before is not None:
+            signal.signal(signal.SIGINT, before)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from oneshot_core.discovery import Registry, default_registry
 from oneshot_core.hookspecs import Conformance
 
 from .capabilities import Capability, capabilities
-from .case import Case, Check, Sample
+from .case import Case, Check, Sample, same_each_time
 from .plan import plan
 from .report import Report, Result
 
@@ -30,6 +30,7 @@ __all__ = [
     "capabilities",
     "cases",
     "check",
+    "same_each_time",
 ]
 
 

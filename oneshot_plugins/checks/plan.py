@@ -55,6 +55,10 @@ def plan(
             for strategy in registry.ordered("strategy"):
                 if selected(supernet) or selected(strategy):
                     yield subject(supernet, strategy), ("cross",)
+        for beside in registry.ordered("supernet", "space"):
+            for hook in registry.ordered("mutation_hook"):
+                if selected(beside) or selected(hook):
+                    yield subject(beside, hook), ("cross-hook",)
 
     return [
         Case(check, each) for each, scopes in subjects() for check in known if check.scope in scopes

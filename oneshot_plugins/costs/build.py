@@ -9,41 +9,39 @@ every cost is counted in one row.
 
 from __future__ import annotations
 
-import copy
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from functools import partial
 from itertools import product
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_map_only
+from torch.utils._pytree import tree_leaves, tree_map_only
 
+import oneshot_core
 from oneshot_core import (
-    Active,
     BaseOneShotLightningModule,
     BaseSuperNetModule,
-    Decision,
-    DecisionTable,
-    ModelSpace,
     ParameterSpec,
     Registry,
     freeze,
-    no_default_hook,
     registry,
-    traverse_and_mutate_submodules,
 )
-from oneshot_core.errors import ArchitectureError
-from oneshot_core.lightning.kit import plugin_hooks
-from oneshot_core.space import Candidate, Choice, Taken, constrain, constraints_of
+from oneshot_core.space import Candidate, Choice, Taken, constrain
 from oneshot_core.supernet import supernet_modules
 
+from .identity import identity
+from .measured import batch_of
+from .placing import moved, placed, without_data
 from .running import in_use
-from .table import CostError, CostTable, Deviation, Row
+from .shared import labels_of_shared_tensors
+from .supernet import Supernet, cannot_run, shape_of, where
+from .table import TOLERANCE, CostError, CostTable, Deviation, Row
+from .told import name_of, shape_text
 
 Cost: TypeAlias = Callable[..., float]
 Progress: TypeAlias = Callable[[int, int], object]
@@ -51,13 +49,15 @@ Progress: TypeAlias = Callable[[int, int], object]
 
 MAX_JOINT = 4096
 """Combinations of one layer's choices that are measured; where there are more, one by one."""
+MAX_SHARED = 1024
+"""Combinations of choices around one shared tensor that are compared with frozen networks."""
 
 
 def cost_table(
     source: nn.Module,
     cost: str | Cost = "macs",
     *,
-    inputs: Sequence[Any],
+    inputs: Sequence[Any] | None = None,
     device: str | torch.device | None = None,
     verify: int = 16,
     seed: int = 0,
@@ -78,7 +78,8 @@ def cost_table(
     Args:
         source: a search, a mutated model, or a model with choices; stays as it is.
         cost: name of an installed cost, or a function ``(network, *inputs, **options)``.
-        inputs: what ``forward`` of the model is called with.
+        inputs: what ``forward`` of the model is called with; None takes its
+            ``example_input_array``. Costs are those of this many examples.
         device: where parts are measured. None takes the meta device for costs that are counted,
             if the model runs there, and the CPU otherwise.
         verify: so many architectures are compared with frozen networks; all, if there are no
@@ -89,87 +90,59 @@ def cost_table(
         **options: of the cost.
 
     Raises:
-        CostError: the inputs do not fit the model, the device cannot be used, or a cost is no
-            finite number.
+        CostError: there are no inputs or they do not fit the model, the device cannot be used, or
+            a cost is no finite number.
     """
     function: Cost = registry.load("cost", cost) if isinstance(cost, str) else cost
     name = cost if isinstance(cost, str) else getattr(cost, "__name__", repr(cost))
-    copied = _Supernet(source, registry)
-    given = tuple(inputs)
-    place, given = _placed(copied, device or _default_device(copied, function, given), given)
-    builder = _Builder(copied, partial(function, **options), given, progress)
-    rows = builder.rows()
-    table = CostTable(
-        name,
-        copied.space.specs,
-        rows,
-        fingerprint=copied.space.fingerprint,
-        origin={
-            "inputs": [_shape(each) for each in inputs],
-            "device": str(place),
-            "torch": torch.__version__,
-            "options": {key: str(value) for key, value in options.items()},
-        },
-    )
-    table.deviation = _compare(table, copied, builder.measure, given, verify, seed)
+    model = source.model if isinstance(source, BaseOneShotLightningModule) else source
+    given = _inputs(model, inputs)
+    real = Supernet(source, registry)
+    copied, place, there = where(real.model, registry, function, given, device)
+    builder = _Builder(copied, partial(function, **options), there, progress)
+    truth = _Truth(real, builder, place, given)
+    origin = {
+        "model": type(model).__name__,
+        "inputs": [shape_text(each) for each in given],
+        "batch": batch_of(given) if getattr(function, "per_input", True) else None,
+        "device": str(place),
+        "built": datetime.now(timezone.utc).date().isoformat(),
+        "torch": torch.__version__,
+        "oneshot_core": oneshot_core.__version__,
+        "function": name_of(function),
+        "options": {key: str(value) for key, value in options.items()},
+        "identity": identity(Supernet(real.model, registry, without_data).model),
+    }
+
+    def table_of(rows: Iterable[Row]) -> CostTable:
+        specs, fingerprint = copied.space.specs, copied.space.fingerprint
+        return CostTable(name, specs, rows, fingerprint=fingerprint, origin=origin)
+
+    table = table_of(builder.rows())
+    if getattr(function, "counts", None) is not False:  # what is measured depends on no sharing
+        for labels in labels_of_shared_tensors(copied.model):
+            table = table_of(_merged([*table.rows, *builder.corrections(table, labels, truth)]))
+    table.deviation = _compare(table, real, truth, verify, seed)
     return table
 
 
-class Followed(Decision):
-    """Takes what is pinned, and the default otherwise."""
+def _inputs(model: nn.Module, inputs: Sequence[Any] | None) -> tuple[Any, ...]:
+    """Return what the model is called with.
 
-    def mixture(self) -> list[Active]:
-        return [Active(candidate) for candidate in self.spec.members(self.spec.default)]
-
-    def probabilities(self) -> Tensor:
-        n = len(self.spec.candidates)
-        return torch.full((n,), (self.spec.n_chosen or n) / max(n, 1))
-
-
-class _Supernet:
-    """A mutated copy of a model with decisions of its own."""
-
-    def __init__(self, source: nn.Module, registry: Registry) -> None:
-        model: nn.Module = (
-            source.model if isinstance(source, BaseOneShotLightningModule) else source
+    Raises:
+        CostError: nobody says.
+    """
+    if inputs is None:
+        inputs = getattr(model, "example_input_array", None)
+    if inputs is None:
+        name = type(model).__name__
+        raise CostError(
+            f"it is not known what {name} is called with.\n"
+            "  expected: inputs to measure with, or an example_input_array of the model\n"
+            f"  fix: cost_table(model, ..., inputs=[torch.zeros(1, 3, 32, 32)]), or set "
+            f"example_input_array in {name}"
         )
-        self.decisions = DecisionTable(Followed)
-        memo: dict[int, Any] = {}
-        for module in supernet_modules(model):
-            for decision in module.decisions:
-                own = self.decisions.decide(decision.spec, path="")
-                memo[id(decision)] = own
-        mutated = bool(memo)
-        self.model = copy.deepcopy(model, memo)  # which fills the memo
-        if not mutated:
-            hooks = [*plugin_hooks(registry), no_default_hook]
-            traverse_and_mutate_submodules(self.model, hooks, {"decisions": self.decisions})
-        self.space = ModelSpace(self.model, constraints_of(model))
-        self.modules = list(supernet_modules(self.model))
-
-    @contextmanager
-    def at(self, chosen: Mapping[str, Choice]) -> Iterator[None]:
-        for decision in self.decisions:
-            if decision.spec.label in chosen:
-                decision.pin(chosen[decision.spec.label])
-        try:
-            yield
-        finally:
-            for decision in self.decisions:
-                decision.unpin()
-
-    def completed(self, partial: Mapping[str, Choice]) -> dict[str, Choice] | None:
-        """Return an architecture with ``partial`` and defaults; None if constraints forbid it."""
-        chosen = {**self.space.default(), **partial}
-        while missing := [s for s in self.space.active(chosen) if s.label not in chosen]:
-            chosen.update({spec.label: spec.default for spec in missing})
-        chosen = self.space.reduce(chosen)
-        if not self.space.possible(chosen):
-            try:
-                chosen = self.space.complete(partial, random.Random(0))
-            except ArchitectureError:
-                return None
-        return chosen if partial.keys() <= chosen.keys() else None
+    return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
 
 
 @dataclass
@@ -187,7 +160,7 @@ class _Builder:
 
     def __init__(
         self,
-        supernet: _Supernet,
+        supernet: Supernet,
         cost: Cost,
         inputs: tuple[Any, ...],
         progress: Progress | None,
@@ -241,6 +214,34 @@ class _Builder:
                     if candidate != spec.default:
                         yield {**around, spec.label: candidate}, around
 
+    def corrections(
+        self, table: CostTable, labels: Sequence[str], truth: Callable[..., float]
+    ) -> Iterator[Row]:
+        """Yield rows that make up for tensors which parts of these labels share.
+
+        Where a table has no row for what the labels do together, all their combinations are
+        compared with frozen networks, with every other choice at its default.
+        """
+        space = self.supernet.space
+        listed = [label for label in labels if _is_listed(space.specs[label])]
+        if len(listed) < len(labels):  # what depends on the others is left out
+            always = {spec.label for spec in space.active({})}
+            listed = [label for label in listed if label in always]
+        if math.prod(space.specs[label].size for label in listed) > MAX_SHARED:
+            return  # the comparison says by how much the table is off
+        known: set[tuple[tuple[str, Choice], ...]] = set()
+        for candidates in product(*(space.specs[label].candidates for label in listed)):
+            chosen = self.supernet.nearest(dict(zip(listed, candidates, strict=True)))
+            if chosen is None:
+                continue
+            taken = {label: chosen[label] for label in listed if label in chosen}
+            key = tuple(taken.items())
+            if key not in known:
+                known.add(key)
+                off = truth(chosen) - table.of(chosen)
+                if abs(off) > TOLERANCE * abs(table.of(chosen)):
+                    yield Row(taken, off)
+
     def own(self, part: _Part, taken: Mapping[str, Candidate]) -> float | None:
         """Return what a part costs without what is nested in it; None if it is forbidden."""
         specs = self.supernet.space.specs
@@ -259,7 +260,7 @@ class _Builder:
         specs = {k: s for m in supernet_modules(alone) for k, s in m.search_space_spec().items()}
         inside = {label: choice for label, choice in chosen.items() if label in specs}
         self.constrain(alone, specs, inside)
-        key = (part.module, frozenset(inside.items()), repr(tree_map_only(Tensor, _shape, calls)))
+        key = (part.module, frozenset(inside.items()), repr(tree_map_only(Tensor, shape_of, calls)))
         if key not in self.costs:
             network = _Replay(freeze(alone, inside)[0], calls)
             self.costs[key] = self.measure(network)
@@ -310,13 +311,7 @@ class _Builder:
             with in_use(self.supernet.model), self.supernet.at(chosen):
                 self.supernet.model(*self.inputs)
         except Exception as error:
-            raise CostError(
-                f"{type(self.supernet.model).__name__} cannot be run with inputs of the shapes "
-                f"{[_shape(each) for each in self.inputs]} under {dict(chosen)}: "
-                f"{type(error).__name__}: {error}.\n"
-                "  expected: inputs that forward takes, whatever is chosen\n"
-                "  fix: correct inputs=, or exclude the architecture by oneshot.constrain"
-            ) from error
+            raise cannot_run(self.supernet.model, self.inputs, chosen, error) from error
         finally:
             for handle in handles:
                 handle.remove()
@@ -408,6 +403,16 @@ def _runs(part: _Part, chosen: Mapping[str, Choice], specs: Mapping[str, Paramet
     )
 
 
+def _merged(rows: Iterable[Row]) -> list[Row]:
+    """Add up the rows about the same candidates; leave out those that come to nothing."""
+    found: dict[tuple[tuple[str, Candidate], ...], Row] = {}
+    for row in rows:
+        key = tuple(sorted(row.taken.items()))
+        known = found.get(key)
+        found[key] = row if known is None else Row(known.taken, known.cost + row.cost)
+    return [row for row in found.values() if row.cost or not row.taken]
+
+
 def _is_listed(spec: ParameterSpec) -> bool:
     return spec.interval is None and spec.n_chosen == 1
 
@@ -422,67 +427,59 @@ def _taking(spec: ParameterSpec, candidate: Candidate) -> Choice:
     return spec.normalise([candidate, *others[: (spec.n_chosen or 1) - 1]])
 
 
-def _compare(
-    table: CostTable,
-    supernet: _Supernet,
-    measure: Cost,
-    inputs: tuple[Any, ...],
-    n: int,
-    seed: int,
-) -> Deviation:
+class _Truth:
+    """What frozen networks cost: frozen from a copy of the model with its data, each once.
+
+    Where parts are measured without data, networks are stripped of theirs after they are frozen,
+    so that tensors which are one in the network are one when it is measured. One network is
+    measured as it is.
+    """
+
+    def __init__(
+        self, real: Supernet, builder: _Builder, place: torch.device, inputs: tuple[Any, ...]
+    ) -> None:
+        self.real = real
+        self.builder = builder
+        self.place = place
+        self.inputs = inputs
+        self.known: dict[object, float] = {}
+
+    def __call__(self, architecture: Mapping[str, Choice]) -> float:
+        key = frozenset(architecture.items())
+        if key not in self.known:
+            network = placed(freeze(self.real.model, architecture), self.place)
+            self.known[key] = self.builder.measure(network, *self.builder.inputs)
+        return self.known[key]
+
+    def with_data(self, architecture: Mapping[str, Choice]) -> float:
+        """Measure with data, on the device of the model, where there are data."""
+        given = [x for x in tree_leaves(self.inputs) if isinstance(x, Tensor)]
+        tensors = [*self.real.model.parameters(), *self.real.model.buffers()]
+        if self.place.type != "meta" or any(x.is_meta for x in [*given, *tensors]):
+            return self(architecture)
+        device = tensors[0].device if tensors else torch.device("cpu")
+        network = freeze(self.real.model, architecture)
+        try:
+            return self.builder.measure(network, *moved(self.inputs, device))
+        except CostError:
+            raise
+        except Exception as error:
+            raise cannot_run(self.real.model, self.inputs, architecture, error) from error
+
+
+def _compare(table: CostTable, supernet: Supernet, truth: _Truth, n: int, seed: int) -> Deviation:
     """Compare a table with frozen networks."""
     space = supernet.space
     everything = space.size <= n
     rng = random.Random(seed)
     drawn = list(space.architectures()) if everything else [space.sample(rng) for _ in range(n)]
     absolute = relative = 0.0
-    for architecture in drawn:
-        truth = measure(freeze(supernet.model, architecture), *inputs)
-        off = abs(table.of(architecture) - truth)
+    for index, architecture in enumerate(drawn):
+        real = truth(architecture) if index else truth.with_data(architecture)
+        off = abs(table.of(architecture) - real)
         absolute = max(absolute, off)
-        relative = max(relative, off / abs(truth) if truth else float(off > 0))
+        relative = max(relative, off / abs(real) if real else float(off > 0))
     return Deviation(len(drawn), absolute, relative, everything) if drawn else Deviation()
-
-
-def _default_device(supernet: _Supernet, cost: Cost, inputs: tuple[Any, ...]) -> str:
-    if not getattr(cost, "counts", False):
-        return "cpu"
-    try:
-        model = copy.deepcopy(supernet.model).to("meta")
-        with in_use(model):
-            model(*_moved(inputs, torch.device("meta")))
-    except Exception:  # it looks at its data; where its inputs are wrong, the CPU says so
-        return "cpu"
-    return "meta"
-
-
-def _placed(
-    supernet: _Supernet, device: str | torch.device, inputs: tuple[Any, ...]
-) -> tuple[torch.device, tuple[Any, ...]]:
-    """Move the model and its inputs to a device, and return that and the inputs.
-
-    Raises:
-        CostError: there is no such device, or nothing can be put there.
-    """
-    try:
-        place = torch.device(device)
-        supernet.model.to(place)
-        return place, _moved(inputs, place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:  # all of torch's
-        raise CostError(
-            f"nothing can be measured on the device {str(device)!r}: {error}.\n"
-            "  expected: a device of this machine that torch can use, such as cpu or cuda\n"
-            "  fix: correct the device, or leave it out"
-        ) from error
-
-
-def _moved(inputs: tuple[Any, ...], device: torch.device) -> tuple[Any, ...]:
-    moved: tuple[Any, ...] = tree_map_only(Tensor, lambda tensor: tensor.to(device), inputs)
-    return moved
-
-
-def _shape(given: Any) -> Any:
-    return list(given.shape) if isinstance(given, Tensor) else type(given).__name__
 
 
 __all__ = ["Cost", "cost_table"]

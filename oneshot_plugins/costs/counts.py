@@ -42,6 +42,9 @@ def parameters(network: nn.Module, *inputs: Tensor) -> float:
     return float(sum(p.numel() for p in network.parameters() if p.requires_grad))
 
 
+parameters.per_input = False  # type: ignore[attr-defined]
+
+
 @counted
 def macs(network: nn.Module, *inputs: Tensor) -> float:
     """Count the multiply-accumulate operations of ``network(*inputs)``.

@@ -11,6 +11,7 @@ from torch.utils._pytree import tree_map_only
 from torch.utils.benchmark import Timer
 
 from .counts import measured
+from .measured import Measured
 from .running import in_use
 
 
@@ -66,9 +67,12 @@ def latency(
     network: nn.Module,
     *inputs: Tensor,
     device: str | torch.device | None = None,
-    min_run_time: float = 0.2,
+    min_run_time: float = 0.1,
     threads: int = 1,
-) -> float:
-    """Return the median of :func:`measure`, in microseconds."""
+) -> Measured:
+    """Return the median of :func:`measure`, in microseconds, with its interquartile range."""
     found = measure(network, *inputs, device=device, min_run_time=min_run_time, threads=threads)
-    return found.median
+    return Measured(found.median, found.iqr, found.blocks)
+
+
+latency.readings = 5  # type: ignore[attr-defined]

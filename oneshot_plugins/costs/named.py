@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from types import MethodType
+from functools import partial
+from types import CellType, FunctionType, MethodType
 
 from torch import Tensor, nn
 
@@ -15,6 +17,7 @@ from oneshot_core.errors import StrategyError
 from .build import cost_table
 from .sample import arguments_of, sample_tensor
 from .table import CostTable, Decisions
+from .verify import verify
 
 
 @dataclass(frozen=True)
@@ -68,8 +71,13 @@ class NamedCost:
         """
         tables = tables_of(search)
         if self.key not in tables:
-            tables[self.key] = CostTable.load(self.cost) if self.is_file else self._built(search)
+            tables[self.key] = self._read(search) if self.is_file else self._built(search)
         object.__setattr__(self, "_table", tables[self.key])
+
+    def _read(self, search: BaseOneShotLightningModule) -> CostTable:
+        table = CostTable.load(self.cost)
+        verify_once(table, search)
+        return table
 
     def _built(self, search: BaseOneShotLightningModule) -> CostTable:
         inputs = arguments_of(search, [sample_tensor(shape) for shape in self.inputs] or None)
@@ -82,9 +90,11 @@ class NamedCost:
                 f"  fix: self.example_input_array = torch.zeros(1, 3, 32, 32) in {name}, or "
                 f"{{cost: {self.cost}, inputs: [1x3x32x32]}} in the place of {self.cost}"
             )
-        return cost_table(
+        table = cost_table(
             search, self.cost, inputs=inputs, device=self.device, registry=search.registry
         )
+        _verified(search).append(table)  # it was compared when it was built
+        return table
 
     def check(self, space: ModelSpace) -> None:
         """Refuse a model space other than the table's.
@@ -128,7 +138,9 @@ def tables_of(search: BaseOneShotLightningModule) -> dict[str, CostTable]:
 
 
 def prepare_costs(things: Iterable[object], search: BaseOneShotLightningModule) -> None:
-    """Prepare the named costs that are among ``things``, or held by them.
+    """Prepare the costs that are among ``things``, or held by them.
+
+    Tables of named costs are built; tables that are there are compared with the model.
 
     Args:
         things: such as the penalties of a strategy.
@@ -138,15 +150,39 @@ def prepare_costs(things: Iterable[object], search: BaseOneShotLightningModule) 
         OneShotError: one cannot be used with the model of the search.
     """
     for cost in _named(things, set()):
-        cost.prepare(search)
+        if isinstance(cost, NamedCost):
+            cost.prepare(search)
+        else:
+            verify_once(cost, search)
 
 
-def _named(thing: object, seen: set[int]) -> Iterator[NamedCost]:
+def verify_once(table: CostTable, search: BaseOneShotLightningModule) -> None:
+    """Compare a table with the model of a search, unless that was done.
+
+    Raises:
+        StrategyError: it is about another model; see :func:`~oneshot_plugins.costs.verify.verify`.
+    """
+    done = _verified(search)
+    if not any(table is known for known in done):
+        verify(table, search, search.registry)
+        done.append(table)
+
+
+def _verified(search: BaseOneShotLightningModule) -> list[CostTable]:
+    found: list[CostTable] = search.__dict__.setdefault("_verified_costs", [])
+    return found
+
+
+def _named(thing: object, seen: set[int]) -> Iterator[NamedCost | CostTable]:
     if id(thing) in seen or isinstance(thing, (str, type, nn.Module, Tensor)):
         return
     seen.add(id(thing))
-    if isinstance(thing, NamedCost):
+    if isinstance(thing, (NamedCost, CostTable)):
         yield thing
+    elif isinstance(thing, partial):
+        yield from _named([thing.func, thing.args, thing.keywords], seen)
+    elif isinstance(thing, FunctionType):
+        yield from _named([cell.cell_contents for cell in _filled(thing)], seen)
     elif isinstance(thing, Mapping):
         for value in thing.values():
             yield from _named(value, seen)
@@ -159,4 +195,12 @@ def _named(thing: object, seen: set[int]) -> Iterator[NamedCost]:
         yield from _named(getattr(thing, "__dict__", {}), seen)
 
 
-__all__ = ["NamedCost", "prepare_costs", "tables_of"]
+def _filled(function: FunctionType) -> Iterator[CellType]:
+    """Yield the variables that a function has from around it."""
+    for cell in function.__closure__ or ():
+        with suppress(ValueError):  # not assigned yet
+            cell.cell_contents  # noqa: B018
+            yield cell
+
+
+__all__ = ["NamedCost", "prepare_costs", "tables_of", "verify_once"]

@@ -6,7 +6,7 @@ import json
 import math
 import operator
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,7 +19,10 @@ from oneshot_core.errors import ArchitectureError, OneShotError, StrategyError
 from oneshot_core.files import write_text
 from oneshot_core.space import Candidate, Choice, Interval
 
+from .measured import per_batch
+
 SCHEMA = "oneshot.cost-table/1"
+_VERSIONS = {"torch": "torch", "oneshot_core": "oneshot-core"}
 TOLERANCE = 1e-9
 """Relative deviation up to which a table counts as exact: rounding of sums."""
 
@@ -83,7 +86,7 @@ class CostTable:
         rows: what is added up.
         fingerprint: of the model space.
         deviation: how far it was from frozen networks.
-        origin: what was measured: shapes of the inputs, device, versions.
+        origin: what was measured: model, shapes of the inputs, batch, device, versions, date.
     """
 
     def __init__(
@@ -195,18 +198,15 @@ class CostTable:
         Raises:
             StrategyError: a label is unknown, missing, or offers something else.
         """
-        differing = [
-            label
-            for label in dict.fromkeys([*self.specs, *space.specs])
-            if self.specs.get(label) != space.specs.get(label)
-        ]
-        if differing:
-            raise StrategyError(
-                f"the table of {self.cost!r} was built for another model space: it differs in "
-                f"{differing}.\n"
-                f"  expected: the choices {sorted(self.specs)}\n"
-                "  fix: build a table for this model"
-            )
+        for label in dict.fromkeys([*self.specs, *space.specs]):
+            here, there = space.specs.get(label), self.specs.get(label)
+            if here != there:
+                raise StrategyError(
+                    f"the table of {self.cost!r} was built for another model space: it "
+                    f"{_offer(there)} at {label!r}, and the model {_offer(here)}.\n"
+                    f"  expected: the choices {sorted(self.specs)}, as they were then\n"
+                    "  fix: build a table for this model"
+                )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write JSON to ``path``, whole or not at all; return the path.
@@ -269,11 +269,42 @@ class CostTable:
         width = max(map(len, names), default=0)
         exact = "exact" if self.exact else "an estimate"
         lines = [f"{self.cost}: {exact}, {self.deviation}"]
+        lines += [f"  {line}" for line in self._origin()]
         lines += [
             f"  {name:<{width}}  {row.cost:>14,.6g}"
             for name, row in zip(names, self.rows, strict=True)
         ]
         return "\n".join(lines)
+
+    @property
+    def batch(self) -> int | None:
+        """For how many examples its numbers are; None if that does not matter or is not known."""
+        batch = self.origin.get("batch")
+        return batch if isinstance(batch, int) and not isinstance(batch, bool) else None
+
+    def _origin(self) -> Iterator[str]:
+        """Yield lines that say what was measured, as far as it is known."""
+
+        def said(name: str) -> str:
+            value = self.origin.get(name)
+            texts = value if isinstance(value, list) else [] if value is None else [value]
+            return ", ".join(" ".join(str(text).split()) for text in texts)
+
+        target = f" ({said('target')})" if said("target") else ""
+        inputs = f" with inputs {said('inputs')}" if said("inputs") else ""
+        if per_batch(self.batch):
+            yield f"all numbers are {per_batch(self.batch)}"
+        if said("model") or target or inputs:
+            yield f"built for {said('model') or 'a model'}{target}{inputs}"
+        options = self.origin.get("options")
+        where = [f"device {said('device')}"] if said("device") else []
+        where += [f"{n} {said(k)}" for k, n in _VERSIONS.items() if said(k)]
+        if isinstance(options, Mapping):
+            where += [f"{key}={value}" for key, value in options.items()]
+        if said("built"):
+            where.append(said("built"))
+        if where:
+            yield ", ".join(where)
 
     def __repr__(self) -> str:
         return f"<CostTable of {self.cost!r}: {len(self.rows)} rows, {self.deviation}>"
@@ -343,6 +374,10 @@ def _deviation(said: Mapping[str, Any] | None) -> Deviation:
         float(said["relative"]),
         bool(said["everything"]),
     )
+
+
+def _offer(spec: ParameterSpec | None) -> str:
+    return "has nothing" if spec is None else f"has {spec.offer}"
 
 
 def _kin(one: object, other: object) -> bool:

@@ -13,7 +13,7 @@ from oneshot_core.discovery import Registry, import_target
 from oneshot_core.errors import PluginLoadError, UnknownComponentError
 from oneshot_core.hooks import MutationHook
 from oneshot_core.lightning import BaseOneShotLightningModule, search
-from oneshot_core.lightning.kit import as_lightning_module, takes
+from oneshot_core.lightning.kit import as_lightning_module, hooks_in_order, options_of_hooks, takes
 from oneshot_core.space import Choice
 from oneshot_core.supernet import BaseSuperNetModule
 
@@ -86,8 +86,8 @@ class Trial:
         except _NotBuiltError as error:
             # Once more, to find out about every choice and not only the first.
             root, _ = self.copies[0]()
-            hooks = [*idle.mutation_hooks, *self.hooks, *idle.default_mutation_hooks()]
-            refused = mutate_what_can_be(root, hooks, idle.mutate_kwargs())
+            hooks = hooks_in_order(idle, self.hooks)
+            refused = mutate_what_can_be(root, hooks, options_of_hooks(idle))
             superposes = any(decision.superposes for decision in idle.decisions)
             refusals = [Refusal(condensed(r.error), r.path, r.labels) for r in refused]
             return Capability(

@@ -52,7 +52,7 @@ def combinations(
                     f"{words} fails at {at or 'the model itself'!r}: {condensed(error)}",
                     tuple(kept),
                     at=at,
-                    choice=tuple(kept.values()),  # type: ignore[arg-type]
+                    choice=tuple(kept.values()),
                     fix="let the choices fit together, or rule the combination out by "
                     "oneshot.constrain",
                 )

@@ -22,7 +22,9 @@ from oneshot_core.lightning.kit import isolated_rng, plugin_hooks
 from oneshot_core.model_space import ModelSpace
 from oneshot_core.space import MutableModule
 from oneshot_core.supernet import BaseSuperNetModule
+from oneshot_plugins.costs.measured import batch_of
 
+from .agreement import disagreements
 from .capability import Trial
 from .choices import Places, describe
 from .combinations import combinations
@@ -160,6 +162,10 @@ class _Inspector:
             known = [{p.labels[0]: p.choice} for p in check.problems]
             first = [sizes.smallest.architecture, sizes.largest.architecture]
             self.problems += combinations(self.space, probe, confirm, known, first)
+            if self.with_data is not None:
+                self.problems += disagreements(
+                    self.root, self.space, self.with_data, self.hooks, first[0]
+                )
         capabilities = self._capabilities(probe)
         self.warnings += [*networks.warnings, *surprises(self.bare, self.space, places)]
         return Inspection(
@@ -174,6 +180,7 @@ class _Inspector:
             capabilities=capabilities,
             problems=tuple(self.problems),
             warnings=tuple(self.warnings),
+            batch=None if feed is None else batch_of([*feed.args, *feed.kwargs.values()]),
         )
 
     # --- running copies -----------------------------------------------------------------------

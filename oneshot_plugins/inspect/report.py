@@ -183,6 +183,8 @@ class Inspection:
         capabilities: which strategies can handle the model.
         problems: what will fail. Empty if everything fits.
         warnings: what works but may surprise.
+        batch: of how many examples costs and activations are: the first size of what forward was
+            called with; None if nothing was run.
     """
 
     model: str
@@ -196,6 +198,7 @@ class Inspection:
     capabilities: tuple[Capability, ...]
     problems: tuple[Finding, ...]
     warnings: tuple[Finding, ...]
+    batch: int | None = None
 
     @property
     def ok(self) -> bool:

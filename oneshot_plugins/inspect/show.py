@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from oneshot_plugins.costs.measured import per_batch
+
 from .report import Capability, ChoiceInfo, Finding, Inspection, digits
 
 WIDTH = 100
@@ -131,10 +133,15 @@ def _sizes(report: Inspection) -> Section:
         "enumeration": "all networks counted",
         "greedy": "one choice changed at a time from the default; exact where contributions add up",
     }[sizes.method]
-    fed = f"; costs of {report.fed}" if report.fed and names else ""
+    fed = f"; costs of {_fed(report)}" if report.fed and names else ""
     head = ("NETWORK", "PARAMETERS", *(name.upper() for name in names), "WEIGHTS")
     right = tuple(range(1, len(head)))
     return Section(f"Size ({how}{fed})", head, tuple(rows), right=right)
+
+
+def _fed(report: Inspection) -> str:
+    about = per_batch(report.batch)
+    return f"{report.fed}, {about}" if about else report.fed
 
 
 def _number(value: float | None) -> str:
@@ -152,7 +159,7 @@ def _memory(report: Inspection) -> Section:
     ]
     if memory.default_activations is not None:
         where = "" if report.device == "meta" else f", run on {report.device}"
-        note = f"outputs of modules, for {report.fed}{where}"
+        note = f"outputs, for {_fed(report)}{where}"
         rows.append(("activations, default", size(memory.default_activations), note))
     if memory.superposed_activations is not None:
         note = "all candidates weighted at once"

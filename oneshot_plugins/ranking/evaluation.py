@@ -16,6 +16,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -47,6 +48,17 @@ from oneshot_core.lightning.kit import (
 )
 from oneshot_core.searching import Proposals, Searcher
 from oneshot_core.space import Choice
+from oneshot_plugins.costs.measured import (
+    in_order,
+    in_turns,
+    number_of,
+    per_of,
+    readings_of,
+    scaled,
+    shown,
+    spreads_of,
+    told,
+)
 from oneshot_plugins.costs.sample import arguments_of
 
 from .agreement import kendall_tau
@@ -61,6 +73,8 @@ from .baselines import (
     refuse_truth_alone,
     true_values,
 )
+from .better import UNTRAINED, better_row
+from .guard import COMPARED, ComparedStep
 from .show import baselines_tables, grouped, html, ranking_figure, ranking_table
 
 if TYPE_CHECKING:
@@ -82,7 +96,8 @@ class Ranked:
         architecture: what was computed.
         score: value of the metric.
         metrics: everything that was logged.
-        costs: name -> cost of the frozen network, for those that were asked for.
+        costs: name -> cost of the frozen network, for those that were asked for; a
+            :class:`~oneshot_plugins.costs.measured.Measured` where it has a spread.
     """
 
     architecture: Architecture
@@ -94,14 +109,20 @@ class Ranked:
 class Ranking:
     """Scored architectures, best first; of equals the first scored comes first.
 
+    Scores that differ by no more than their spread are equal.
+
     Args:
         entries: in the order in which they were scored.
         metric: name of the metric.
         mode: ``"max"`` or ``"min"``.
         baselines: what to hold the best against.
+        per: name of a cost -> for how many examples it is, such as ``"per example"``.
+        trained: whether the supernet was trained, as far as its search can tell.
 
     Attributes:
         baselines: as given; None where none were asked for.
+        per: as given; without costs that do not depend on inputs.
+        trained: as given.
     """
 
     def __init__(
@@ -111,20 +132,44 @@ class Ranking:
         metric: str,
         mode: str,
         baselines: Baselines | None = None,
+        per: Mapping[str, str] | None = None,
+        trained: bool = True,
     ) -> None:
+        self.trained = trained
         self.metric = metric
         self.mode = mode
         self.baselines = baselines
-        sign = -1 if mode == "max" else 1
-        # NaN compares with nothing: it goes last.
-        self.entries = sorted(
-            entries, key=lambda e: math.inf if math.isnan(e.score) else sign * e.score
-        )
+        self.per = dict(per or {})
+        sign = 1 if mode == "max" else -1
+        scored = list(entries)
+        places = in_order([(scaled(e.score, sign),) for e in scored])
+        self.entries = [scored[place] for place in places]
 
     @property
     def best(self) -> Architecture:
-        """The best architecture."""
+        """The best of what was ranked; :attr:`better` may be what was scored beside it."""
         return self.entries[0].architecture
+
+    @property
+    def better(self) -> Baseline | None:
+        """The best of the baselines if it is an architecture with a better score, else None."""
+        row = self._better_row()
+        return None if row is None or self.baselines is None else self.baselines.rows[row]
+
+    def _better_row(self) -> int | None:
+        best = self.entries[0].score if self.entries else math.nan
+        return better_row(self.baselines, self.metric, self.mode, best)
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be said about the best architecture, in words; mostly nothing."""
+        said = [] if self.trained else [UNTRAINED]
+        row = self._better_row()
+        if row is not None and self.baselines is not None:
+            name, of = self.baselines.rows[row].name, self.baselines.rows[row].architecture
+            which = "a random one" if of in self.baselines.sample else f"the {name}"
+            said.append(f"{which} was better: ranking.baselines.rows[{row}]")
+        return said
 
     def kendall_tau(self, truth: Truth) -> float:
         """Return Kendall's tau-b between the scores and a ground truth.
@@ -155,10 +200,11 @@ class Ranking:
         baselines = [] if self.baselines is None else self.baselines.rows
         names = [self.metric, *self.entries[0].costs]
         names += [n for row in baselines[:1] for n in row.values if n not in names]
+        names += [f"{n} spread" for n in spreads_of(_values(self, self.entries[0]))]
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["row", *names, "architecture"])
-        rows = [Baseline("ranked", _values(self, e), e.architecture) for e in self.entries]
+        rows = [Baseline("ranked", _with_spreads(self, e), e.architecture) for e in self.entries]
         for row in [*rows, *baselines]:
             choices = "" if row.architecture is None else json.dumps(dict(row.architecture))
             writer.writerow([row.name, *(row.values.get(n, "") for n in names), choices])
@@ -173,12 +219,17 @@ class Ranking:
             "schema": SCHEMA,
             "metric": self.metric,
             "mode": self.mode,
+            "per": self.per,
+            "trained": self.trained,
+            "best": self.best.to_dict(),
+            "better": self._better_row(),
             "entries": [
                 {
                     "architecture": dict(e.architecture),
                     "score": finite(e.score),
                     "metrics": finite_values(e.metrics),
                     "costs": finite_values(e.costs),
+                    "spreads": finite_values(spreads_of(_values(self, e))),
                 }
                 for e in self.entries
             ],
@@ -198,14 +249,14 @@ class Ranking:
         return self.entries[index]
 
     def __str__(self) -> str:
-        head = f"{len(self)} architectures by {self.metric} ({self.mode})"
+        head = f"{len(self)} architectures by {self.metric} ({self.mode}){told(self.per)}"
         rows = [
             f"{i:>5}  {e.score:.4f}  {e.architecture}{_said(e.costs)}"
             for i, e in enumerate(self.entries[:10], 1)
         ]
         more = [f"       ... and {len(self) - 10} more"] if len(self) > 10 else []
         below = [] if self.baselines is None else ["", str(self.baselines)]
-        return "\n".join([head, *rows, *more, *below])
+        return "\n".join([head, *rows, *more, *below, *self.notes])
 
     def figure(self, cost: str | None = None) -> Figure:
         """Draw the scores over a cost, as a matplotlib figure.
@@ -233,8 +284,13 @@ def _values(ranking: Ranking, entry: Ranked) -> dict[str, float]:
     return {ranking.metric: entry.score, **entry.costs}
 
 
+def _with_spreads(ranking: Ranking, entry: Ranked) -> dict[str, float]:
+    values = _values(ranking, entry)
+    return values | {f"{name} spread": spread for name, spread in spreads_of(values).items()}
+
+
 def _said(costs: Mapping[str, float]) -> str:
-    return "".join(f"  {name} {cost:,.6g}" for name, cost in costs.items())
+    return "".join(f"  {name} {shown(cost, f'{cost:,.6g}')}" for name, cost in costs.items())
 
 
 def rank(
@@ -261,7 +317,7 @@ def rank(
     before afterwards.
 
     Args:
-        search: with a trained supernet.
+        search: with a trained supernet; of another one the result says so.
         architectures: an iterable of them; ``"all"`` of the space; a number, that many
             different random ones; or the name of an installed searcher, such as
             ``"evolution"``.
@@ -270,9 +326,11 @@ def rank(
         mode: ``"max"`` or ``"min"``.
         budget: how many architectures a searcher may score.
         costs: of every frozen network, to be reported beside its score: names of installed costs,
-            or functions ``(network, *inputs) -> float``.
+            or functions ``(network, *inputs) -> float``. Those that measure are called several
+            times for each network, in turns with the others, and have a spread.
         inputs: what ``forward`` is called with to count or measure those: a tensor, or a tuple or
-            list of arguments; by default the ``example_input_array`` of the model.
+            list of arguments; by default the ``example_input_array`` of the model. Costs are those
+            of this batch, and the ranking says of how many examples.
         baselines: whether the largest network and as many random ones as are ranked are scored
             as well, after the others, to be compared with the best. Those of the ranking are not
             scored again, so it is free for ``"all"``, takes one more for a number, and twice
@@ -333,11 +391,12 @@ def rank(
             "  fix: check that the supernet's training loss is finite"
         )
     if measures:
-        scored = [
-            replace(e, costs=_costs(search, e.architecture, measures, arguments or ()))
-            for e in scored
-        ]
-    ranking = Ranking(scored[: len(entries)], metric=_name(metric), mode=mode)
+        costs_of = _costs(search, [e.architecture for e in scored], measures, arguments or ())
+        scored = [replace(e, costs=found) for e, found in zip(scored, costs_of, strict=True)]
+    ranking = Ranking(
+        scored[: len(entries)], metric=_name(metric), mode=mode,
+        per=per_of(measures, arguments or ()), trained=search.trained,
+    )  # fmt: skip
     if beside is not None:
         values = {e.architecture: _values(ranking, e) for e in scored}
         ranked = [e.architecture for e in ranking]
@@ -367,15 +426,22 @@ def _measures(
 
 def _costs(
     search: BaseOneShotLightningModule,
-    architecture: Architecture,
+    architectures: Sequence[Architecture],
     measures: Mapping[str, Callable[..., float]],
     inputs: Sequence[Any],
-) -> dict[str, float]:
-    network = freeze(search.model, architecture)
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    moved = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), tuple(inputs))
-    with isolated_rng(search.model, search.seed):
-        return {name: float(measure(network, *moved)) for name, measure in measures.items()}
+) -> list[dict[str, float]]:
+    def called(measure: Callable[..., float]) -> Callable[[nn.Module], float]:
+        def call(network: nn.Module) -> float:
+            device = next((p.device for p in network.parameters()), torch.device("cpu"))
+            moved = tree_map_only(torch.Tensor, lambda tensor: tensor.to(device), tuple(inputs))
+            with isolated_rng(search.model, search.seed):
+                return measure(network, *moved)
+
+        call.readings = readings_of(measure)  # type: ignore[attr-defined]
+        return call
+
+    networks = [partial(freeze, search.model, architecture) for architecture in architectures]
+    return in_turns(networks, {name: called(measure) for name, measure in measures.items()})
 
 
 def evaluate(
@@ -655,7 +721,12 @@ class _RankingLoop(_EvaluationLoop):
             if self.calibration:
                 self._recalibrate()
             self.trainer._logger_connector.reset_metrics()
-            super().run()
+            if len(self.entries) < COMPARED:
+                ComparedStep.install(self.search, architecture)
+            try:
+                super().run()
+            finally:
+                ComparedStep.remove(self.search)
         metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items()}
         if not metrics:
             raise RankingError(
@@ -663,7 +734,7 @@ class _RankingLoop(_EvaluationLoop):
                 "  expected: the metric to rank by\n"
                 "  fix: call self.log('val_acc', ...) in validation_step"
             )
-        value = float(self.score(metrics))
+        value = number_of(self.score(metrics))
         self.entries.append(Ranked(architecture, value, metrics))
         self.progress(value)
         return self.sign * value
@@ -673,18 +744,20 @@ class _RankingLoop(_EvaluationLoop):
         """Give every BatchNorm the plain average of its statistics over the batches."""
         norms = [m for m in self.search.model.modules() if _tracks(m)]
         assert all(isinstance(norm, _BatchNorm) for norm in norms)
-        momenta = [norm.momentum for norm in norms]
+        before = [dict(norm.__dict__) for norm in norms]
         modes = {module: module.training for module in self.search.model.modules()}
         self.search.model.eval()  # dropout is off when the statistics are used
         for norm in norms:
             norm.reset_running_stats()  # type: ignore[operator]
-            norm.momentum = None  # type: ignore[assignment]  # a cumulative average
+            # A cumulative average, for all architectures, even where momentum is to be chosen.
+            norm.__dict__["momentum"] = None
             norm.train()
         for index, batch in enumerate(self.calibration):
             with isolated_metrics(self.search.model), discarded_logs(self.search.model, batch):
                 users_loss(self.search.model, batch, index)
-        for norm, momentum in zip(norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm, attributes in zip(norms, before, strict=True):
+            norm.__dict__.pop("momentum")
+            norm.__dict__.update({k: v for k, v in attributes.items() if k == "momentum"})
         for module, mode in modes.items():
             module.training = mode
 

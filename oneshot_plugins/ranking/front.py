@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 from oneshot_core.architecture import Architecture
 from oneshot_core.errors import RankingError
 from oneshot_core.files import write_text
+from oneshot_plugins.costs.measured import equal, in_order, scaled, spread_of, spreads_of
 
 from .agreement import kendall_tau
 from .baselines import Truth, finite_values, true_values
+from .better import UNTRAINED, beyond
 from .show import baselines_tables, front_figure, front_table, grouped, html
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from .baselines import Baselines
+    from .baselines import Baseline, Baselines
 
 SCHEMA = "oneshot.pareto/1"
 Limits = tuple["float | None", "float | None"]
@@ -36,7 +38,8 @@ class Scored:
 
     Attributes:
         architecture: what was computed.
-        values: name -> value of every objective and every constrained quantity.
+        values: name -> value of every objective and every constrained quantity; a
+            :class:`~oneshot_plugins.costs.measured.Measured` where it has a spread.
         metrics: everything that was logged.
     """
 
@@ -49,9 +52,14 @@ def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
     """Return the positions of the points that none dominates; larger is better.
 
     A point dominates another if it is nowhere worse and somewhere better: of equal points all
-    stay. A point with NaN never stays and dominates nothing.
+    stay. A point with NaN never stays and dominates nothing. Numbers that differ by no more than
+    their spread are equal.
     """
     numbered = [(tuple(p), i) for i, p in enumerate(points) if not any(map(math.isnan, p))]
+    if any(spread_of(value) for point, _ in numbered for value in point):
+        # What is equal to two numbers may lie between them, so no order says who comes before.
+        left = [i for p, i in numbered if not any(_dominates(other, p) for other, _ in numbered)]
+        return left or non_dominated([tuple(map(float, p)) for p in points])
     kept: list[tuple[tuple[float, ...], int]] = []
     for point, index in sorted(numbered, reverse=True):  # who dominates comes before
         if not any(_dominates(better, point) for better, _ in kept):
@@ -60,7 +68,10 @@ def non_dominated(points: Sequence[Sequence[float]]) -> list[int]:
 
 
 def _dominates(a: Sequence[float], b: Sequence[float]) -> bool:
-    return a != b and all(x >= y for x, y in zip(a, b, strict=True))
+    pairs = list(zip(a, b, strict=True))
+    return all(x >= y or equal(x, y) for x, y in pairs) and any(
+        x > y and not equal(x, y) for x, y in pairs
+    )
 
 
 def violation(value: float, limits: Limits) -> float:
@@ -74,13 +85,16 @@ def violation(value: float, limits: Limits) -> float:
 class ParetoFront:
     """The scored architectures that no other one dominates and that keep all constraints.
 
-    They come in the order of the first objective, best first; of equals the first scored.
+    They come in the order of the first objective, best first; of equals the further objectives
+    decide, then what was scored first. Numbers that differ by no more than their spread are equal.
 
     Args:
         scored: in the order in which they were scored.
         objectives: name -> ``"max"`` or ``"min"``.
         constraints: name -> limits.
         baselines: what to hold the front against.
+        per: name of a cost -> for how many examples it is, such as ``"per example"``.
+        trained: whether the supernet was trained, as far as its search can tell.
 
     Attributes:
         scored: everything that was scored, not only the front.
@@ -88,6 +102,8 @@ class ParetoFront:
         constraints: as given.
         entries: the front.
         baselines: as given; None where none were asked for.
+        per: as given; without costs that do not depend on inputs.
+        trained: as given.
     """
 
     def __init__(
@@ -96,14 +112,18 @@ class ParetoFront:
         objectives: Mapping[str, str],
         constraints: Mapping[str, Limits] | None = None,
         baselines: Baselines | None = None,
+        per: Mapping[str, str] | None = None,
+        trained: bool = True,
     ) -> None:
+        self.trained = trained
+        self.per = dict(per or {})
         self.scored = list(scored)
         self.baselines = baselines
         self.objectives = dict(objectives)
         self.constraints = dict(constraints or {})
         allowed = [s for s in self.scored if self.keeps(s.values)]
         front = [allowed[i] for i in non_dominated([self._signed(s) for s in allowed])]
-        self.entries = sorted(front, key=self._signed, reverse=True)
+        self.entries = [front[i] for i in in_order([self._signed(s) for s in front])]
 
     def keeps(self, values: Mapping[str, float], /, **limits: Limits) -> bool:
         """Say whether values are within the constraints, and within further limits."""
@@ -113,7 +133,7 @@ class ParetoFront:
     def _signed(self, scored: Scored) -> tuple[float, ...]:
         """Return the objectives so that larger is better."""
         return tuple(
-            scored.values[name] if mode == "max" else -scored.values[name]
+            scaled(scored.values[name], 1 if mode == "max" else -1)
             for name, mode in self.objectives.items()
         )
 
@@ -125,6 +145,19 @@ class ParetoFront:
 
     def __getitem__(self, index: int) -> Scored:
         return self.entries[index]
+
+    @property
+    def better(self) -> list[Baseline]:
+        """What of the baselines would be on the front, too: random architectures, the largest."""
+        return beyond(self.baselines, (e.values for e in self.entries), self.objectives, self.keeps)
+
+    @property
+    def notes(self) -> list[str]:
+        """What has to be said about the front, in words; mostly nothing."""
+        said = [] if self.trained else [UNTRAINED]
+        if better := self.better:
+            said.append(f"{len(better)} of what was scored beside it belong on it: front.better")
+        return said
 
     @property
     def names(self) -> list[str]:
@@ -161,8 +194,8 @@ class ParetoFront:
                 "  expected: at least one\n  fix: widen the limits, or search with a larger budget"
             )
         first = list(self.objectives).index(by)
-        # max() keeps the first of equals.
-        return max(within, key=lambda s: (self._signed(s)[first], self._signed(s))).architecture
+        signed = [self._signed(s) for s in within]
+        return within[in_order([(values[first], *values) for values in signed])[0]].architecture
 
     def hypervolume(self, reference: Mapping[str, float]) -> float:
         """Return the volume that the front dominates, down to a reference point. Exact.
@@ -230,14 +263,18 @@ class ParetoFront:
         baselines = [] if self.baselines is None else self.baselines.rows
         further = [n for row in baselines[:1] for n in row.values if n not in self.names]
         names = [*self.names, *further]
-        writer.writerow(["row", *names, "on_front", "architecture"])
+        spreads = list(dict.fromkeys(n for e in self.scored for n in spreads_of(e.values)))
+        head = [*names, *(f"{name} spread" for name in spreads)]
+        writer.writerow(["row", *head, "on_front", "architecture"])
         for entry in self.scored if everything else self.entries:
             row = [repr(entry.values[n]) if n in entry.values else "" for n in names]
+            row += [repr(spread_of(entry.values[n])) for n in spreads]
             on_front = any(entry is other for other in self.entries)
             name = "front" if on_front else "scored"
             writer.writerow([name, *row, on_front, json.dumps(dict(entry.architecture))])
         for beside in baselines:
             row = [repr(beside.values[n]) if n in beside.values else "" for n in names]
+            row += [""] * len(spreads)
             of = beside.architecture
             writer.writerow([beside.name, *row, "", "" if of is None else json.dumps(dict(of))])
         return write_text(path, text.getvalue())
@@ -254,11 +291,14 @@ class ParetoFront:
             "schema": SCHEMA,
             "objectives": self.objectives,
             "constraints": {name: list(limits) for name, limits in self.constraints.items()},
+            "per": self.per,
+            "trained": self.trained,
             "scored": [
                 {
                     "architecture": dict(entry.architecture),
                     "values": finite_values(entry.values),
                     "metrics": finite_values(entry.metrics),
+                    "spreads": finite_values(spreads_of(entry.values)),
                 }
                 for entry in self.scored
             ],

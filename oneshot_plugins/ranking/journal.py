@@ -6,7 +6,8 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+import reprlib
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +15,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from oneshot_core.architecture import Architecture
-from oneshot_core.errors import OneShotError, RankingError
+from oneshot_core.errors import RankingError
 from oneshot_core.files import cannot_write
+from oneshot_core.space import Choice
+from oneshot_plugins.costs.measured import spreads_of, with_spreads
 
 from .claims import Claims
 from .front import Scored
@@ -69,6 +72,7 @@ class Journal:
             raise cannot_write(self.path, error) from error
         self._offset = 0  # up to where it was read
         self._entries: dict[bool, list[dict[str, Any]]] = {False: [], True: []}  # not asked for yet
+        self._readings: dict[str, dict[str, float]] = {}
         self._checked = False
         self._claims = Claims(self._file.fileno(), self.path)
         try:
@@ -123,16 +127,27 @@ class Journal:
                 {str(name): float(value) for name, value in entry[key].items()}
                 for key in ("values", "metrics")
             )
+            values = with_spreads(values, dict(entry.get("spreads", {})))
             if sorted(values) != self.header["quantities"]:
                 raise KeyError(self.header["quantities"])
-        except (KeyError, TypeError, ValueError, AttributeError, OneShotError) as error:
-            raise RankingError(
-                f"the journal {os.fspath(self.path)!r} is damaged: {json.dumps(entry)[:200]} is no "
-                f"score ({error!r}).\n"
-                "  expected: lines that a search has written\n"
-                "  fix: take the line out, or use another file"
-            ) from error
+        except Exception as error:  # whatever the line holds in the place of what belongs there
+            raise self._damaged(reprlib.repr(entry), error) from error
         return Scored(architecture, values, metrics)
+
+    def _numbers(self, entry: dict[str, Any]) -> dict[str, float]:
+        try:
+            values = {str(name): float(value) for name, value in entry["values"].items()}
+            return with_spreads(values, dict(entry["spreads"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise self._damaged(reprlib.repr(entry), error) from error
+
+    def _damaged(self, line: str, error: BaseException) -> RankingError:
+        return RankingError(
+            f"the journal {os.fspath(self.path)!r} is damaged: {line} is no score "
+            f"({type(error).__name__}: {str(error)[:200]}).\n"
+            "  expected: lines that a search has written\n"
+            "  fix: take the line out, or use another file"
+        )
 
     def add(self, scored: Scored, *, beside: bool = False) -> None:
         """Append one architecture.
@@ -151,8 +166,28 @@ class Journal:
                 "values": dict(scored.values),
                 "metrics": dict(scored.metrics),
             }
+            | ({"spreads": spreads_of(scored.values)} if spreads_of(scored.values) else {})
             | ({"beside": True} if beside else {})
         )
+
+    def measuring(self) -> AbstractContextManager[None]:
+        """Keep other processes from reading measured costs again inside the context."""
+        return self._claims.held(f"{SCHEMA} readings")
+
+    def read_again(self, architecture: Architecture) -> dict[str, float]:
+        """Return what costs were read again of an architecture; nothing if they were not."""
+        return self._readings.get(json.dumps(_choices(architecture)), {})
+
+    def add_readings(self, architecture: Architecture, values: Mapping[str, float]) -> None:
+        """Append what costs were read again of an architecture; the last of them counts.
+
+        Raises:
+            RankingError: see :meth:`add`.
+            OutputError: it takes no more.
+        """
+        plain = {name: float(value) for name, value in values.items()}
+        line = {"read_again": _choices(architecture), "values": plain}
+        self._append(line | {"spreads": spreads_of(values)})
 
     def _append(self, data: dict[str, Any]) -> None:
         size = self._size()
@@ -173,6 +208,8 @@ class Journal:
             if not self._checked:
                 self._check(data)
                 self._checked = True
+            elif "read_again" in data:
+                self._readings[json.dumps(data["read_again"])] = self._numbers(data)
             elif "choices" in data:  # else the first line of another process, without locks
                 self._entries["beside" in data].append(data)
 
@@ -188,6 +225,8 @@ class Journal:
                 data = json.loads(line)
             except ValueError:
                 continue  # cut off
+            except RecursionError as error:
+                raise self._damaged(line[:200].decode(errors="replace"), error) from error
             if isinstance(data, dict):
                 yield data
 
@@ -235,7 +274,11 @@ class Journal:
 
 
 def _key(architecture: Architecture) -> str:
-    return json.dumps(sorted(architecture.items()))
+    return json.dumps(_choices(architecture))
+
+
+def _choices(architecture: Architecture) -> list[tuple[str, Choice]]:
+    return sorted(architecture.items())
 
 
 def _hash(search: BaseOneShotLightningModule) -> str:

@@ -12,6 +12,8 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from pytorch_lightning import Trainer
@@ -22,6 +24,7 @@ from oneshot_core.errors import RankingError
 from oneshot_core.lightning import BaseOneShotLightningModule
 from oneshot_core.searching import Outcome, Proposals
 from oneshot_core.space import Choice
+from oneshot_plugins.costs.measured import in_turns, number_of, per_of, readings_of
 from oneshot_plugins.costs.sample import arguments_of
 
 from .baselines import Beside, Truth, refuse_truth_alone
@@ -63,8 +66,11 @@ def pareto(
     architectures are scored, and no searcher is asked. The search stays as it is; see
     :func:`~oneshot_plugins.ranking.evaluation.rank`.
 
+    Costs that measure are read again at the end, several times for each network, in turns with the
+    others. Networks within the spread of these readings are equal on the front.
+
     Args:
-        search: with a trained supernet.
+        search: with a trained supernet; of another one the result says so.
         objectives: name -> ``"max"`` or ``"min"``.
         dataloaders: as for ``Trainer.validate``.
         budget: how many different architectures may be scored, those of the journal included.
@@ -146,7 +152,12 @@ def pareto(
             trainer=trainer,
             progress=progress,
         )
-        front = ParetoFront(questions.found(), objectives, limits)
+        scored = questions.found()
+        questions.read_again()
+        scored = [questions.known[entry.architecture] for entry in scored]
+        front = ParetoFront(
+            scored, objectives, limits, per=_per(search, measured, inputs), trained=search.trained
+        )
     if not front:
         raise RankingError(
             f"none of {len(front.scored)} scored architectures keeps the constraints {limits} and "
@@ -246,6 +257,10 @@ def _measured(
             found[name] = _by_names(name, measures[name])
         elif f"cost:{name}" in search.registry:
             found[name] = _cost(search.registry.load("cost", name), arguments)
+        else:
+            continue
+        asked = measures[name] if name in measures else search.registry.load("cost", name)
+        found[name].readings = readings_of(asked)  # type: ignore[attr-defined]
     unused = [name for name in measures if name not in found]
     if unused:
         raise RankingError(
@@ -257,7 +272,7 @@ def _measured(
         network = _network(search, default)
         for name, measure in found.items():
             try:
-                float(measure(default, network))
+                number_of(measure(default, network))
             except Exception as error:
                 raise RankingError(
                     f"{name!r} cannot be computed for {default}: {error!r}.\n"
@@ -271,6 +286,13 @@ def _cost(
     cost: Callable[..., float], inputs: tuple[Any, ...]
 ) -> Callable[[Architecture, nn.Module | None], float]:
     return lambda architecture, network: cost(network, *inputs)
+
+
+def _per(
+    search: BaseOneShotLightningModule, measured: Iterable[str], inputs: Any
+) -> dict[str, str]:
+    costs = {n: search.registry.load("cost", n) for n in measured if f"cost:{n}" in search.registry}
+    return per_of(costs, arguments_of(search, inputs) or ())
 
 
 def _by_names(name: str, measure: Measure) -> Callable[[Architecture, nn.Module | None], float]:
@@ -385,6 +407,49 @@ class _Questions:
         self._look_up()
         return list(self.known.values())
 
+    def read_again(self) -> None:
+        """Read measured costs again: of all networks that were scored, in turns.
+
+        What was read when an architecture was scored was read at another time than that of the
+        others. Of processes with one journal one does it, and the others take its numbers.
+        """
+        repeated = {n: m for n, m in self.measured.items() if readings_of(m) > 1}
+        if not repeated:
+            return
+        with nullcontext() if self.journal is None else self.journal.measuring():
+            self._look_up()
+            every = [*self.known, *(a for a in self.others if a not in self.known)]
+            found = [self.journal.read_again(a) for a in every] if self.journal else []
+            if not found or not all(repeated.keys() <= values.keys() for values in found):
+                found = self._in_turns(every, repeated)
+                if self.journal is not None:
+                    for architecture, values in zip(every, found, strict=True):
+                        self.journal.add_readings(architecture, values)
+        for architecture, values in zip(every, found, strict=True):
+            for scored in (self.known, self.others):
+                if architecture in scored:
+                    entry = scored[architecture]
+                    scored[architecture] = replace(entry, values={**entry.values, **values})
+
+    def _in_turns(
+        self,
+        architectures: Iterable[Architecture],
+        measured: Mapping[str, Callable[[Architecture, nn.Module | None], float]],
+    ) -> list[dict[str, float]]:
+        def called(name: str) -> Callable[[tuple[Architecture, nn.Module]], float]:
+            def call(of: tuple[Architecture, nn.Module]) -> float:
+                return measured[name](*of)
+
+            call.readings = readings_of(measured[name])  # type: ignore[attr-defined]
+            return call
+
+        def network(architecture: Architecture) -> tuple[Architecture, nn.Module]:
+            return architecture, _network(self.search, architecture)
+
+        return in_turns(
+            [partial(network, a) for a in architectures], {n: called(n) for n in measured}
+        )
+
     def _keep(self, scored: Scored, *, beside: bool) -> None:
         if self.journal is None:
             (self.others if beside else self.known)[scored.architecture] = scored
@@ -404,7 +469,7 @@ class _Questions:
         network = _network(self.search, architecture) if self.measured else None
         for name in self.names:
             if name in self.measured:
-                values[name] = float(self.measured[name](architecture, network))
+                values[name] = number_of(self.measured[name](architecture, network))
             elif name in self._metrics:
                 values[name] = self._metrics[name]
             else:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from oneshot_core.architecture import Architecture
 from oneshot_core.errors import RankingError
 from oneshot_core.tables import Table, number
+from oneshot_plugins.costs.measured import shown, told
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,13 +35,14 @@ def ranking_table(ranking: Ranking) -> Table:
         [
             str(place),
             f"{entry.score:.4f}",
-            *(number(entry.costs[name]) for name in costs),
+            *(_cell(entry.costs[name]) for name in costs),
             str(entry.architecture),
         ]
         for place, entry in enumerate(ranking.entries[:SHOWN], 1)
     ]
     head = ["", f"{ranking.metric} ({ranking.mode})", *costs, "architecture"]
-    title = f"{len(ranking):,} architectures by {ranking.metric}"
+    title = f"{len(ranking):,} architectures by {ranking.metric}{told(ranking.per)}"
+    title = "; ".join([title, *ranking.notes])
     return Table(head, rows, title, max(0, len(ranking) - SHOWN), range(len(head) - 1))
 
 
@@ -54,10 +56,11 @@ def front_table(front: ParetoFront) -> Table:
     objectives = front.objectives
     head = [f"{n} ({objectives[n]})" if n in objectives else n for n in front.names]
     rows = [
-        [*(number(entry.values[name]) for name in front.names), str(entry.architecture)]
+        [*(_cell(entry.values[name]) for name in front.names), str(entry.architecture)]
         for entry in front.entries[:SHOWN]
     ]
     title = f"{len(front)} of {len(front.scored)} scored architectures are on the front"
+    title = "; ".join([f"{title}{told(front.per)}", *front.notes])
     return Table([*head, "architecture"], rows, title, max(0, len(front) - SHOWN), range(len(head)))
 
 
@@ -70,6 +73,14 @@ def baselines_tables(baselines: Baselines | None) -> list[Table]:
     pairs = [[f"{a} and {b}", _known(round(t, 2))] for (a, b), t in baselines.agreement.items()]
     beside = Table(["beside it", *names], rows, right=range(1, len(names) + 1))
     return [beside, Table(["Kendall tau of", ""], pairs, right=[1])]
+
+
+def _cell(value: float) -> str:
+    return shown(value, number(value))
+
+
+def _axis(name: str, per: Mapping[str, str]) -> str:
+    return f"{name}, {per[name]}" if name in per else name
 
 
 def _known(value: float) -> str:
@@ -105,7 +116,7 @@ def ranking_figure(ranking: Ranking, cost: str | None) -> Figure:
     if ranking.baselines is not None:
         ranked = [entry.architecture for entry in ranking]
         beside(axes, ranking.baselines, cost, ranking.metric, ranked, ranked[:1])
-    return finished(figure, "place" if cost is None else cost, ranking.metric)
+    return finished(figure, "place" if cost is None else _axis(cost, ranking.per), ranking.metric)
 
 
 def front_figure(front: ParetoFront, x: str, y: str) -> Figure:
@@ -123,7 +134,7 @@ def front_figure(front: ParetoFront, x: str, y: str) -> Figure:
     if front.baselines is not None:
         on_it = [entry.architecture for entry in best]
         beside(axes, front.baselines, x, y, [entry.architecture for entry in every], on_it)
-    return finished(figure, x, y)
+    return finished(figure, _axis(x, front.per), _axis(y, front.per))
 
 
 def new_figure() -> tuple[Figure, Axes]:

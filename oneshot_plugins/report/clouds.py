@@ -97,8 +97,8 @@ def _cloud(
     named = [("best" if at is None else "chosen", *places[at or 0], "chosen")]
     named += [(b.name, right(b.values[x]), top(b.values[y]), "baseline") for b in beside]
     return Cloud(
-        x or "place in the ranking",
-        y,
+        scores.named(x) if x else "place in the ranking",
+        scores.named(y),
         right.ticks(),
         top.ticks(),
         places,
@@ -191,7 +191,7 @@ def names(scores: Scores) -> dict[str, Any]:
         "labels": labels,
         "texts": [list(known) for known in texts],
         "points": points,
-        "quantities": quantities,
+        "quantities": list(map(scores.named, quantities)),
         "values": [[number(p.values[name]) for name in quantities] for p in scores.points],
     }
 
@@ -209,7 +209,11 @@ def best_rows(scores: Scores) -> tuple[list[str], list[list[str]]]:
     for place, point in enumerate(points[:ROWS], 1):
         said = said_of(point.architecture) if place == 1 else difference(first, point.architecture)
         table.append([str(place), *(number(point.values[name]) for name in quantities), said])
-    return ["", *quantities, "architecture; below the first: what differs from it"], table
+    return [
+        "",
+        *map(scores.named, quantities),
+        "architecture; below the first: what differs from it",
+    ], table
 
 
 def agreements(beside: Beside) -> list[str]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from oneshot_core.errors import OutputError
 from oneshot_core.files import write_text
 
-from .folder import ReportError, Run, read_run
+from .folder import ReportError, Run, read_run, require_no_link
 
 DESCRIPTION = """\
 Write one HTML page about a run: the chosen architecture, how the probabilities moved, what it was
@@ -33,6 +33,13 @@ class Report:
             "--out", metavar="FILE", type=Path, help="the page (default: RUN/report.html)"
         )
         parser.add_argument(
+            "--architecture",
+            metavar="FILE",
+            type=Path,
+            help="report on this one; ranking.json of RUN stands for its best (default: "
+            "architecture.json of RUN)",
+        )
+        parser.add_argument(
             "--figures",
             metavar="DIR",
             type=Path,
@@ -52,8 +59,9 @@ class Report:
                 "  expected: the extra 'report' of oneshot-core\n"
                 "  fix: pip install 'oneshot-core[report]', or leave --figures out"
             )
-        found = read_run(args.run_folder)
+        found = read_run(args.run_folder, args.architecture)
         out: Path = args.out or args.run_folder / "report.html"
+        require_no_link(out)
         try:
             written = _write(found, out, args.figures)
         except OSError as error:
@@ -63,6 +71,15 @@ class Report:
                 f"{reason.filename or str(out)!r} cannot be written: {reason.strerror}.\n"
                 "  expected: a file, and a folder for the figures, that can be written\n"
                 "  fix: name others with --out FILE and --figures DIR"
+            ) from error
+        except ReportError:
+            raise
+        except Exception as error:  # whatever the files hold in the place of what belongs there
+            raise ReportError(
+                f"the files of {str(args.run_folder)!r} do not belong together, or hold something "
+                f"else than they should: {type(error).__name__}: {str(error)[:200]}.\n"
+                "  expected: files as docs/run-folder.md describes them\n"
+                "  fix: write them again; `oneshot --debug report ...` shows where it failed"
             ) from error
         print(f"{out}  {out.stat().st_size / 1024:,.0f} KB", *written, sep="\n")
         return 0

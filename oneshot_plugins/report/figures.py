@@ -16,7 +16,7 @@ from .cells import RADIUS, CellGraph
 from .chain import BOX, Column
 from .clouds import Cloud, agreements
 from .curves import Curve
-from .folder import Run
+from .folder import Run, require_no_link
 from .movement import Panel
 from .render import Page
 from .text import cut, shortened
@@ -55,6 +55,7 @@ def draw(run: Run, folder: File) -> list[File]:
         for name, figure in figures(Page(run)):
             for suffix in (".png", ".svg"):
                 path = folder / f"{name}{suffix}"
+                require_no_link(path)
                 metadata = {"Date": None} if suffix == ".svg" else {"Software": None}
                 dpi = min(200.0, WIDEST / figure.get_figwidth())
                 figure.savefig(path, dpi=dpi, metadata=metadata)

@@ -107,6 +107,7 @@ class Scores:
         left_out: how many have none.
         beside: what was scored to compare them with; None without it.
         limits: name -> lowest and highest that is allowed on a front, None for no limit.
+        per: name of a cost -> for how many examples it is.
     """
 
     objectives: Mapping[str, str]
@@ -115,6 +116,11 @@ class Scores:
     left_out: int
     beside: Beside | None = None
     limits: Mapping[str, Sequence[float | None]] = field(default_factory=dict)
+    per: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, name: str) -> str:
+        """Return a name with what its numbers are for: ``"macs, per example"``."""
+        return f"{name}, {self.per[name]}" if name in self.per else name
 
 
 @dataclass(frozen=True)
@@ -125,7 +131,8 @@ class Run:
         path: of the folder.
         record: ``run.json``.
         history: ``probabilities.jsonl``.
-        architecture: the choices of ``architecture.json``.
+        architecture: the choices of ``architecture.json``, or of the file that was named.
+        source: the file that was named, else None.
         ranking: ``ranking.json``.
         front: ``pareto.json``.
         baselines: ``baselines.json``.
@@ -140,10 +147,16 @@ class Run:
     front: Scores | None
     baselines: Sequence[Baseline] | None
     config: str | None
+    source: Path | None = None
 
 
-def read_run(path: Path) -> Run:
+def read_run(path: Path, architecture: Path | None = None) -> Run:
     """Read a run folder.
+
+    Args:
+        path: of the folder.
+        architecture: file of the architecture to report on; of a ranking it is the best. By
+            default ``architecture.json`` of the run.
 
     Raises:
         ReportError: there is no such folder, it holds no run, or a file in it is damaged.
@@ -158,16 +171,40 @@ def read_run(path: Path) -> Run:
     config = path / "config.yaml"
     record = _read(path / "run.json", "oneshot.run/1", _record)
     known = partial(_choices, record["space"]["parameters"])
+    if architecture is not None and not architecture.is_file():
+        raise ReportError(
+            f"{str(architecture)!r} is no file.\n"
+            "  expected: an architecture, or a ranking, whose best it then is\n"
+            f"  fix: --architecture {path / 'ranking.json'}, or leave it out"
+        )
+    chosen = architecture or path / "architecture.json"
     return Run(
         path,
         record,
         _read_lines(path / "probabilities.jsonl"),
-        _read(path / "architecture.json", "oneshot.architecture/1", lambda d: known(d["choices"])),
+        _read(chosen, "oneshot.architecture/1", lambda d: known(d["choices"]), inside="best"),
         _read(path / "ranking.json", "oneshot.ranking/1", partial(_ranking, known)),
         _read(path / "pareto.json", "oneshot.pareto/1", partial(_front, known)),
         _read(path / "baselines.json", "oneshot.baselines/1", partial(_baselines, known)),
-        config.read_text(encoding="utf-8") if config.is_file() else None,
+        config.read_text(encoding="utf-8", errors="replace") if config.is_file() else None,
+        architecture,
     )
+
+
+def require_no_link(path: Path) -> None:
+    """Refuse to write through a link: in a folder of others it may lead to any file of the user's.
+
+    What is no regular file, such as ``/dev/stdout``, is no risk.
+
+    Raises:
+        ReportError: ``path`` is a link to a file, or to nothing.
+    """
+    if path.is_symlink() and (path.is_file() or not path.exists()):
+        raise ReportError(
+            f"{str(path)!r} is a link to {str(path.resolve())!r}, which would be overwritten.\n"
+            "  expected: a path that is no link\n"
+            "  fix: remove the link, or name that file itself"
+        )
 
 
 def _choices(parameters: Mapping[str, Any], choices: Mapping[str, Any]) -> Choices:
@@ -184,12 +221,20 @@ def _candidate(value: Any) -> Any:
     return tuple(map(_candidate, value)) if isinstance(value, list) else value
 
 
-def _read(path: Path, schema: str, parse: Any) -> Any:
-    """Return what a file says; None if it is not there."""
+def _read(path: Path, schema: str, parse: Any, inside: str | None = None) -> Any:
+    """Return what a file says; None if it is not there.
+
+    Args:
+        path: of the file.
+        schema: that it must have.
+        parse: from what it holds to what is returned.
+        inside: field that may hold all of it.
+    """
     if not path.is_file():
         return None
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
+        data = data.get(inside, data)
         if data["schema"] != schema:
             raise ReportError(
                 f"{str(path)!r} is of schema {data['schema']!r}.\n"
@@ -197,13 +242,15 @@ def _read(path: Path, schema: str, parse: Any) -> Any:
                 "  fix: use the version of oneshot-core that wrote it"
             )
         return parse(data)
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+    except (ReportError, OSError):
+        raise
+    except Exception as error:  # whatever the file holds in the place of what belongs there
         raise _damaged(path, schema, error) from error
 
 
 def _damaged(path: Path, schema: str, error: Exception) -> ReportError:
     return ReportError(
-        f"{str(path)!r} cannot be read: {type(error).__name__}: {error}.\n"
+        f"{str(path)!r} cannot be read: {type(error).__name__}: {str(error)[:200]}.\n"
         f"  expected: JSON of schema {schema!r}, as docs/run-folder.md describes it\n"
         "  fix: write it again, or take it out of the folder: the report goes without"
     )
@@ -237,7 +284,9 @@ def _read_lines(path: Path) -> History | None:
             epochs.append(Epoch(int(data["epoch"]), data["probabilities"], data.get("metrics", {})))
         candidates = {k: [*map(_candidate, c)] for k, c in first["candidates"].items()}
         return History(candidates, [e for e in epochs if _is_complete(e, candidates)])
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:
         raise _damaged(path, schema, error) from error
 
 
@@ -263,7 +312,8 @@ def _ranking(known: Known, data: dict[str, Any]) -> Scores:
         )
         for place, e in enumerate(entries)
     ]
-    return _scores({metric: data["mode"]}, points, _beside(known, points, data.get("baselines")))
+    beside = _beside(known, points, data.get("baselines"))
+    return replace(_scores({metric: data["mode"]}, points, beside), per=_per(data))
 
 
 def _front(known: Known, data: dict[str, Any]) -> Scores:
@@ -276,7 +326,11 @@ def _front(known: Known, data: dict[str, Any]) -> Scores:
     points.sort(key=lambda p: p.values.get(name, 0.0), reverse=mode == "max")
     beside = _beside(known, points, data.get("baselines"))
     scores = _scores(data["objectives"], points, beside)
-    return replace(scores, limits=data.get("constraints", {}))
+    return replace(scores, limits=data.get("constraints", {}), per=_per(data))
+
+
+def _per(data: Mapping[str, Any]) -> dict[str, str]:
+    return {str(name): str(about) for name, about in data.get("per", {}).items()}
 
 
 def _scores(
@@ -323,5 +377,5 @@ def _finite(values: Mapping[str, Any]) -> dict[str, float]:
 
 __all__ = [
     "Baseline", "Beside", "Choices", "Epoch", "History", "Point", "ReportError", "Run", "Scores",
-    "read_run",
+    "read_run", "require_no_link",
 ]  # fmt: skip

@@ -68,11 +68,31 @@ class Page:
 
     @property
     def said(self) -> str:
+        return self._in_words(self.choices or {})
+
+    def _in_words(self, choices: Choices) -> str:
         return next(
             said
             for most in range(6, 0, -1)
-            if len(said := said_of(self.choices or {}, most)) <= SAID or most == 1
+            if len(said := said_of(choices, most)) <= SAID or most == 1
         )
+
+    @property
+    def who(self) -> str:
+        """Who chose the architecture."""
+        if self.run.source is not None:
+            return f"{self.run.source.name} holds"
+        if self.moved or self.metric is None:
+            return "the search chose"
+        return f"{self.strategy} itself prefers none, and the ranking by {self.metric} chose"
+
+    @property
+    def other(self) -> str | None:
+        """The best of the ranking in words, if another architecture is chosen."""
+        best = self.best
+        if best is None or best.architecture == self.run.architecture:
+            return None
+        return self._in_words(best.architecture)
 
     @cached_property
     def cells(self) -> list[CellGraph]:

@@ -23,7 +23,8 @@ def take_an_architecture(parser: argparse.ArgumentParser) -> None:
         "--architecture",
         type=Path,
         metavar="FILE",
-        help="instead of the one that the run chose (default: architecture.json of RUN)",
+        help="instead of the one that the run chose; ranking.json of RUN stands for its best "
+        "(default: architecture.json of RUN)",
     )
 
 

@@ -12,6 +12,8 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
+from oneshot_core.lightning.checkpoint_io import require_entries
+
 from .folder import RunError
 
 KEY = "oneshot_random_state"
@@ -43,7 +45,16 @@ class SearchCheckpoint(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         if trainer.world_size == 1 and KEY in checkpoint:
-            _set_random_state(checkpoint[KEY], pl_module.device)
+            try:
+                _set_random_state(checkpoint[KEY], pl_module.device)
+            except Exception as error:  # whatever is there in the place of what belongs there
+                raise RunError(
+                    f"the random state in {str(self.path)!r} is damaged: "
+                    f"{type(error).__name__}: {error}.\n"
+                    "  expected: what `oneshot search` wrote\n"
+                    "  fix: put a copy of the checkpoint in its place, or search again with "
+                    "another --out"
+                ) from error
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -74,6 +85,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
             f"{str(path)!r} holds no state_dict.\n"
             "  expected: a checkpoint of Lightning\n  fix: name a folder that has one"
         )
+    require_entries(checkpoint, path)
     return checkpoint
 
 

@@ -20,6 +20,7 @@ import oneshot_core as oneshot
 from oneshot_core.errors import MissingDataError
 from oneshot_core.lightning.kit import HOME, Tree, takes, tree_of
 
+from .bounded import bounded_yaml
 from .checkpoint import SearchCheckpoint
 from .data import ALTERNATIVE, architecture_loader
 from .early import lightning_of, strategy_of
@@ -101,7 +102,7 @@ class SearchCLI(LightningCLI):
         self.strategy = strategy_of(arguments)
         self.strategy_class = oneshot.registry.load("strategy", self.strategy)
         self.command = command
-        with explained("reading the configuration", command):
+        with explained("reading the configuration", command), bounded_yaml():
             super().__init__(
                 args=list(_dotted(arguments)),
                 run=False,

@@ -13,6 +13,7 @@ import yaml
 from oneshot_core.cli.parser import Parser
 from oneshot_core.lightning.kit import HOME, Tree, tree_in
 
+from .bounded import nested_too_deeply, require_bounded
 from .folder import RunError
 
 SECTIONS = ("model", "data")
@@ -77,9 +78,20 @@ def _class(path: str | None) -> type | None:
 
 
 def _read(values: str) -> Any:
-    """Return what a file, or a text, holds; None if it cannot be read."""
+    """Return what a file, or a text, holds; None if it cannot be read.
+
+    Raises:
+        RunError: it stands for too many values, or is nested too deeply.
+    """
+    name = values[:60]
     try:
-        return yaml.safe_load(Path(values).read_text("utf-8") if _is_file(values) else values)
+        text = Path(values).read_text("utf-8") if _is_file(values) else values
+        require_bounded(text, name)
+        return yaml.safe_load(text)
+    except RunError:
+        raise
+    except RecursionError:
+        raise nested_too_deeply(name) from None
     except (OSError, ValueError, yaml.YAMLError):
         return None  # LightningCLI says what is wrong with it
 

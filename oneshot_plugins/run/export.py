@@ -65,6 +65,7 @@ class ExportCommand:
             RunError: the folder has not what is needed, or the network cannot be exported.
         """
         require_jsonargparse()
+        from .answers import other_of, source_of
         from .rebuild import chosen, load_run
 
         run = load_run(args.run_folder, "export", trained=args.state is None)
@@ -75,7 +76,9 @@ class ExportCommand:
         network = _network(run, architecture, args.state)
         with explained(f"exporting to {out.suffix}", "export"):
             _write(network.eval(), _inputs(run.search, args.input), out, args.dynamic_batch)
-        print(f"written: {out}, {architecture}")
+        lines = [f"  from {source_of(run.folder, args.architecture)}"]
+        lines += other_of(run.folder, architecture, "export")
+        print(f"written: {out}, {architecture}", *lines, sep="\n")
         return 0
 
 

@@ -54,6 +54,7 @@ class FreezeCommand:
 
         import oneshot_core
 
+        from .answers import other_of, source_of
         from .rebuild import chosen, load_run, network_of
 
         inherits = args.weights == "inherit"
@@ -70,7 +71,10 @@ class FreezeCommand:
         with whole_file(out) as file:
             torch.save(network.state_dict(), file)
         source = args.architecture or run.folder.architecture
-        print(f"written: {out}, {architecture}\nload it with\n{_lines(run, source, out)}")
+        print(f"written: {out}, {architecture}")
+        print(f"  from {source_of(run.folder, args.architecture)}")
+        print(*other_of(run.folder, architecture, "freeze"), "load it with", sep="\n")
+        print(_lines(run, source, out))
         return 0
 
 

@@ -11,8 +11,9 @@ DESCRIPTION = """\
 Score architectures with the weights of the supernet that a run has trained, best first.
 
 Reads config.yaml and search.ckpt of RUN; imports the model and the data that the configuration
-names. Writes ranking.json, ranking.csv and architecture.json, the best one, into RUN. Trains
-nothing: costs one pass over the validation data for each architecture."""
+names. Writes ranking.json, which holds the best one, and ranking.csv into RUN; architecture.json
+only where the strategy itself prefers no architecture. Trains nothing: costs one pass over the
+validation data for each architecture."""
 
 
 class RankCommand:
@@ -58,22 +59,27 @@ class RankCommand:
         """Rank, write and print.
 
         Raises:
-            RunError: the folder has not what is needed, or an argument has no meaning.
+            RunError: the folder has not what is needed, another process writes into it, or an
+                argument has no meaning.
             RankingError: nothing can be scored as asked.
         """
         require_jsonargparse()
         from dataclasses import fields, replace
 
+        from .answers import told
+        from .lock import held
         from .ranking import rank, save
         from .rebuild import load_run
 
         run = load_run(args.run_folder, "rank")
         given = {f.name: getattr(args, f.name, None) for f in fields(run.ranking)}
         settings = replace(run.ranking, **{k: v for k, v in given.items() if v is not None})
-        ranking = rank(run.search, run.data, settings)
-        save(ranking, run.folder)
+        with held(run.folder):
+            ranking = rank(run.search, run.data, settings)
+            save(ranking, run.search, run.folder)
         print(ranking)
-        print(f"written: {run.folder.ranking}, {run.folder.table}, {run.folder.architecture}")
+        print(f"written: {run.folder.ranking}, {run.folder.table}")
+        print(told(run.folder))
         return 0
 
 

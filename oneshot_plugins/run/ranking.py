@@ -111,8 +111,16 @@ def train_loader(
     return data.train_dataloader()
 
 
-def save(ranking: oneshot.Ranking, folder: RunFolder) -> None:
-    """Write the ranking and its best architecture."""
+def save(
+    ranking: oneshot.Ranking, search: oneshot.BaseOneShotLightningModule, folder: RunFolder
+) -> None:
+    """Write the ranking. What the strategy itself prefers stays what the run chose.
+
+    Where it prefers nothing, the run chooses the best of the ranking.
+    """
     ranking.to_json(folder.ranking)
     ranking.to_csv(folder.table)
-    ranking.best.save(folder.architecture)
+    if not folder.has_moved():
+        ranking.best.save(folder.architecture)
+    elif not folder.architecture.is_file():  # the search was stopped before its end
+        search.export().save(folder.architecture)

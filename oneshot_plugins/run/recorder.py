@@ -17,14 +17,14 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 import oneshot_core
 from oneshot_core import BaseOneShotLightningModule, BaseSuperNetModule
+from oneshot_core.errors import stopped_by_signal
 from oneshot_core.files import write_text
 from oneshot_core.lightning.kit import tree_of
 from oneshot_core.space import diagrams_in
 from oneshot_plugins.ranking.baselines import finite, finite_values
 
-from .folder import RUN_SCHEMA, RunError, RunFolder
+from .folder import PROBABILITIES_SCHEMA, RUN_SCHEMA, RunError, RunFolder
 
-PROBABILITIES_SCHEMA = "oneshot.probabilities/1"
 LONGEST_TEXT = 300
 """Characters that say what a candidate is."""
 
@@ -73,7 +73,7 @@ class RunRecorder(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or not self._record:
             return  # a resumed fit that had nothing left to train has no start
-        if self.has_moved():
+        if self.folder.has_moved():
             _search(pl_module).export().save(self.folder.architecture)
         self._write("finished", trainer)
 
@@ -81,20 +81,9 @@ class RunRecorder(Callback):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         if trainer.is_global_zero and self._record:
-            stopped = isinstance(exception, KeyboardInterrupt)
+            stopped = stopped_by_signal(exception) is not None
             error = None if stopped else f"{type(exception).__name__}: {exception}"
             self._write("interrupted" if stopped else "failed", trainer, error=error)
-
-    def has_moved(self) -> bool:
-        """Say whether some candidate is now more or less likely than before training."""
-        _, first, *rest = self._lines()
-        last = rest[-1] if rest else first
-        pairs = zip(first["probabilities"].values(), last["probabilities"].values(), strict=True)
-        return any(
-            a is not None and b is not None and not math.isclose(a, b, abs_tol=1e-6)
-            for then, now in pairs
-            for a, b in zip(then, now, strict=True)
-        )
 
     def _write(
         self, status: str, trainer: Trainer, done: int | None = None, error: str | None = None
@@ -116,8 +105,9 @@ class RunRecorder(Callback):
         self, search: BaseOneShotLightningModule, trainer: Trainer, *, keep: bool
     ) -> None:
         """Write the first line, and those of the epochs that a checkpoint knows."""
-        known = self._lines()[1:] if keep and self.folder.probabilities.is_file() else []
-        lines = [line for line in known if line["epoch"] <= trainer.current_epoch]
+        known = keep and self.folder.probabilities.is_file()
+        before = self.folder.read_probabilities()[1:] if known else []
+        lines = [line for line in before if line["epoch"] <= trainer.current_epoch]
         lines = lines or [_line(search, trainer, trainer.current_epoch)]
         candidates = {
             label: list(spec.candidates)
@@ -131,16 +121,6 @@ class RunRecorder(Callback):
     def _append(self, line: Mapping[str, object]) -> None:
         with self.folder.probabilities.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, allow_nan=False) + "\n")
-
-    def _lines(self) -> list[dict[str, Any]]:
-        """Read the file; a line that a kill has cut off is left out."""
-        found: list[dict[str, Any]] = []
-        for line in self.folder.probabilities.read_text(encoding="utf-8").splitlines():
-            try:
-                found.append(json.loads(line))
-            except ValueError:
-                break
-        return found
 
 
 def _search(module: LightningModule) -> BaseOneShotLightningModule:

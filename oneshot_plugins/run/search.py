@@ -5,10 +5,13 @@ from __future__ import annotations
 import argparse
 import inspect
 from collections.abc import Sequence
+from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oneshot_core.cli.parser import Parser
+from oneshot_core.errors import stopped_by_signal
 
 from .folder import RunError, RunFolder
 from .words import explained, require_jsonargparse
@@ -29,6 +32,10 @@ configuration. `oneshot search --search.help STRATEGY` shows the options of one 
 --print_config all that can be configured, as a file to start from."""
 
 
+MOST_AT_ONCE = 100
+"""So many searches of one name may be started at the same time."""
+
+
 class SearchCommand:
     """The command; see :mod:`oneshot_core.cli`."""
 
@@ -41,7 +48,7 @@ class SearchCommand:
         """Search.
 
         Returns:
-            0; 130 after Ctrl-C.
+            0; 130 after Ctrl-C, 143 after SIGTERM.
 
         Raises:
             RunError: something cannot work as configured.
@@ -74,33 +81,54 @@ def _run(cli: SearchCLI, resumed: RunFolder | None) -> int:
     from .ranking import check
     from .tables import cost_tables, keep
 
-    folder = resumed or _new_folder(cli)
+    folders = _new_folders(cli) if resumed is None else [resumed]
     search = cli.search()
     if cli.ranking.metric is not None:
         check(search, cli.ranking)
     first = getattr(rank_zero_only, "rank", 0) == 0  # set by Lightning
     # The first process has written its tables before it starts others.
-    tables = cost_tables(search, cli.options, resumed if first else folder)
-    trainer = cli.trainer_for(folder)
-    if first:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        cli.save(folder.config)
-        keep(tables, folder)
-    if not _fit(cli, search, trainer, folder, resume=resumed is not None):
-        print(f"stopped; go on with\n  oneshot search --resume {folder}")
-        return 130
-    if trainer.is_global_zero:
-        _choose(cli, search, folder)
+    tables = cost_tables(search, cli.options, resumed if first else folders[0])
+    with ExitStack() as stack:
+        folder = _claimed(folders, stack) if first else folders[0]
+        trainer = cli.trainer_for(folder)
+        if first:
+            cli.save(folder.config)
+            keep(tables, folder)
+        stopped = _fit(cli, search, trainer, folder, resume=resumed is not None)
+        if stopped is not None:
+            print(f"stopped; go on with\n  oneshot search --resume {folder}")
+            return stopped
+        if trainer.is_global_zero:
+            _choose(cli, search, folder)
     return 0
 
 
-def _new_folder(cli: SearchCLI) -> RunFolder:
-    """Return the folder that is asked for, or one in ``runs/`` that is not there yet."""
+def _claimed(folders: Sequence[RunFolder], stack: ExitStack) -> RunFolder:
+    """Return the first of some folders that no other process writes into.
+
+    Raises:
+        RunInUseError: there is none; about the last.
+    """
+    from .lock import RunInUseError, held
+
+    for folder in folders:
+        try:
+            stack.enter_context(held(folder))
+        except RunInUseError:
+            if folder is folders[-1]:
+                raise
+        else:
+            return folder
+    raise AssertionError("no folder")
+
+
+def _new_folders(cli: SearchCLI) -> list[RunFolder]:
+    """Return the folder that is asked for, or those in ``runs/`` that are not there yet."""
     if cli.config.out is None:
         name = f"{type(cli.model).__name__}-{cli.strategy}".lower()
         numbered = [name, *(f"{name}-{n}" for n in range(2, 10_000))]
         folders = (RunFolder(Path("runs", name)) for name in numbered)
-        return next(folder for folder in folders if not folder.record.exists())
+        return list(islice((f for f in folders if not f.record.exists()), MOST_AT_ONCE))
     folder = RunFolder(cli.config.out)
     if folder.path.exists() and not folder.path.is_dir():
         raise RunError(
@@ -113,7 +141,7 @@ def _new_folder(cli: SearchCLI) -> RunFolder:
             "  expected: a folder without one\n"
             f"  fix: another --out, or go on with it: oneshot search --resume {folder}"
         )
-    return folder
+    return [folder]
 
 
 def _fit(
@@ -123,8 +151,8 @@ def _fit(
     folder: RunFolder,
     *,
     resume: bool,
-) -> bool:
-    """Train the supernet; say whether it came to its end."""
+) -> int | None:
+    """Train the supernet; return the exit code if a signal stopped it, None at its end."""
     from .checkpoint import load_checkpoint
 
     options: dict[str, Any] = {"datamodule": cli.datamodule}
@@ -136,15 +164,17 @@ def _fit(
     try:
         with explained("training the supernet", "search"):
             trainer.fit(search, **options)
-    except SystemExit:  # Lightning's answer to Ctrl-C
-        if not trainer.interrupted:
+    except SystemExit as stop:  # Lightning's answer to signals
+        code = stopped_by_signal(stop)
+        if code is None:
             raise
-        return False
-    return True
+        return code
+    return None
 
 
 def _choose(cli: SearchCLI, search: BaseOneShotLightningModule, folder: RunFolder) -> None:
     """Rank if that is configured, and say what was chosen."""
+    from .answers import told
     from .ranking import rank, save
 
     if cli.ranking.metric is not None:
@@ -153,7 +183,7 @@ def _choose(cli: SearchCLI, search: BaseOneShotLightningModule, folder: RunFolde
         except Exception:
             print(f"the supernet is trained and kept; `oneshot rank {folder} ...` ranks again")
             raise
-        save(found, folder)
+        save(found, search, folder)
         print(found)
     if not folder.architecture.is_file():
         print(
@@ -161,9 +191,7 @@ def _choose(cli: SearchCLI, search: BaseOneShotLightningModule, folder: RunFolde
             f"with\n  oneshot rank {folder} --metric NAME"
         )
         return
-    import oneshot_core
-
-    print(f"chosen: {oneshot_core.Architecture.load(folder.architecture)}")
+    print(told(folder))
     print(f"written: {folder}; next: oneshot report {folder}, oneshot freeze {folder}")
 
 

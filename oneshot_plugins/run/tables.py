@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from oneshot_core import BaseOneShotLightningModule
+from oneshot_plugins.costs.measured import per_batch
 
-from ..costs.named import prepare_costs, tables_of
+from ..costs.named import prepare_costs, tables_of, verify_once
 from ..costs.table import CostTable
 from .folder import RunFolder
 from .words import explained
@@ -33,8 +34,8 @@ def cost_tables(
         own = getattr(type(search), "prepare_costs", None)
         if own is not None:  # a strategy that makes something of its options
             own(search)
-    for table in tables.values():
-        table.check(search.space)
+        for table in tables.values():  # those of the folder, too
+            verify_once(table, search)
     return tables
 
 
@@ -49,4 +50,5 @@ def keep(tables: Mapping[str, CostTable], folder: RunFolder) -> None:
     for name, table in tables.items():
         table.save(folder.costs / f"{name}.json")
         exact = "exact" if table.exact else "an estimate"
-        print(f"table of {table.cost}: {exact}, {table.deviation}")
+        about = per_batch(table.batch)
+        print(f"table of {table.cost}: {exact}, {table.deviation}{f'; {about}' if about else ''}")

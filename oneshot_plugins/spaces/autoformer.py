@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oneshot_core import nn as onn
-from oneshot_core.nn.rule import LayerRule, pad_to
 from oneshot_core.space import GraphWhenFrozen, Repeat, choice
+from oneshot_plugins.elastic.rule import LayerRule, pad_to
 
 from .widths import computed
 

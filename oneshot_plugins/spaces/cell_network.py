@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from oneshot_core import nn as onn
 from oneshot_core.errors import SpaceError
-from oneshot_core.space import Cell, GraphWhenFrozen
+from oneshot_core.space import GraphWhenFrozen
+from oneshot_plugins.cells.cell import Cell
 
 from .operations import OPERATIONS, DropPath, FactorizedReduce, relu_conv_norm
 from .partial_channels import PartialChannels, part_of

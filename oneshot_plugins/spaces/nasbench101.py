@@ -19,7 +19,6 @@ from oneshot_core import Architecture, BaseSuperNetModule, Decision, DecisionTab
 from oneshot_core.decision import joint
 from oneshot_core.errors import ArchitectureError, SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
-from oneshot_core.nn.rule import LayerRule, tensors_of
 from oneshot_core.space import (
     Choice,
     Diagram,
@@ -34,6 +33,7 @@ from oneshot_core.space import (
     apply,
     constrain,
 )
+from oneshot_plugins.elastic.rule import LayerRule, tensors_of
 
 KEPT = 256
 """Cells without data that are kept for the next time."""
@@ -204,6 +204,8 @@ class NasBench101Cell(MutableModule):
     Source: Ying et al., "NAS-Bench-101", arXiv:1902.09635, section 2;
     ``nni.nas.hub.pytorch.modules.NasBench101Cell``, which no one-shot strategy there can train.
     """
+
+    sealed = True  # operations are cut to the width of a vertex: others in their place would not be
 
     def __init__(
         self,
@@ -382,6 +384,8 @@ class MixedNasBench101Cell(BaseSuperNetModule):
         cell: what is replaced; its submodules are shared.
         decisions: one for each label.
     """
+
+    sealed = True
 
     def __init__(self, cell: NasBench101Cell, *decisions: Decision) -> None:
         super().__init__(*decisions)

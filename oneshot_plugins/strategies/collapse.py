@@ -15,13 +15,16 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor
+from torch.utils.hooks import RemovableHandle
 
 from oneshot_core import BaseOneShotLightningModule
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning.kit import first_batches, to_device, unnoticed
+from oneshot_core.lightning.kit import first_batches, listed, to_device, unnoticed
 from oneshot_core.space import Candidate
 
 _LOG = logging.getLogger(__name__)
+ENOUGH_STEPS = 10
+"""Architecture steps after which a label may be said to learn nothing."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,34 @@ def health(search: BaseOneShotLightningModule, skip: Sequence[Candidate]) -> Hea
     return Health(preferred / offered if offered else 0.0, mean, finite)
 
 
+class Gradients:
+    """How often the architecture gradient of a label was about 0.
+
+    Args:
+        steps: that were looked at.
+        silent: in how many it was.
+        said: whether there was an alarm.
+    """
+
+    def __init__(self, steps: int = 0, silent: int = 0, said: bool = False) -> None:
+        self.steps = steps
+        self.said = said
+        self._silent: int | Tensor = silent
+
+    def add(self, silent: Tensor) -> None:
+        """Count a step; waits for no device."""
+        self.steps += 1
+        self._silent = self._silent + silent.int()
+
+    def silent(self) -> int:
+        """Return in how many steps it was."""
+        return int(self._silent)
+
+    def share(self) -> float:
+        """Return in which part of the steps it was."""
+        return self.silent() / self.steps if self.steps else 0.0
+
+
 class CollapseAlarm(Callback):
     """Log after every epoch how decided the search is, and raise an alarm if it looks collapsed.
 
@@ -78,6 +109,9 @@ class CollapseAlarm(Callback):
         until: share of the epochs in which a low entropy is too early.
         stop: whether an alarm ends the training after its epoch. Numbers that are not finite
             end it in any case.
+        min_gradient: alarm, once for each label, if in most steps no number of its architecture
+            gradient is larger: rounding errors then move its probabilities. The default is about
+            ten times the rounding error of a loss of 1 in float32.
 
     Attributes:
         alarms: what was said, in order.
@@ -91,14 +125,48 @@ class CollapseAlarm(Callback):
         min_entropy: float = 0.1,
         until: float = 0.5,
         stop: bool = False,
+        min_gradient: float = 1e-6,
     ) -> None:
         super().__init__()
+        self.min_gradient = min_gradient
+        self._gradients: dict[str, Gradients] = {}
+        self._hooks: list[RemovableHandle] = []
         self.skip = tuple(skip)
         self.max_skip_share = max_skip_share
         self.min_entropy = min_entropy
         self.until = until
         self.stop = stop
         self.alarms: list[str] = []
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look at the architecture gradients from now on."""
+        search = require_search(pl_module, type(self).__name__)
+
+        def look(*_: object) -> None:
+            for decision in search.decisions:
+                found = [p.grad.abs().max() for p in decision.parameters() if p.grad is not None]
+                if found and decision.spec.size > 1:
+                    seen = self._gradients.setdefault(decision.spec.label, Gradients())
+                    seen.add(torch.stack(found).max() <= self.min_gradient)
+
+        self._hooks = [
+            o.register_step_pre_hook(look) for o in listed(search.architecture_optimizers())
+        ]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Look no longer."""
+        self._unhook()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Look no longer."""
+        self._unhook()
+
+    def _unhook(self) -> None:
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = []
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Look at the search."""
@@ -123,15 +191,33 @@ class CollapseAlarm(Callback):
         early = trainer.current_epoch + 1 <= self.until * (trainer.max_epochs or math.inf)
         if early and found.entropy < self.min_entropy:
             said.append(f"{epoch}the search is decided already, entropy {found.entropy:.3f}")
+        return said + [epoch + text for text in self._silent()]
+
+    def _silent(self) -> list[str]:
+        """Return what is to be said of labels that learn nothing, each once."""
+        said = []
+        for label, seen in self._gradients.items():
+            share = seen.share()
+            if share > 0.5 and seen.steps >= ENOUGH_STEPS and not seen.said:
+                seen.said = True
+                said.append(
+                    f"{label!r} learns nothing: its architecture gradient was about 0 in "
+                    f"{share:.0%} of {seen.steps} steps. A strategy that runs one candidate at a "
+                    "time learns from the scale of its output alone, which a normalisation after "
+                    "it takes away; one that runs several compares them"
+                )
         return said
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what was said."""
-        return {"alarms": list(self.alarms)}
+        """Return what was said, and what was seen of the gradients."""
+        seen = {label: [g.steps, g.silent(), g.said] for label, g in self._gradients.items()}
+        return {"alarms": list(self.alarms), "gradients": seen}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take back what was said."""
+        """Take back what was said and seen."""
         self.alarms = list(state_dict["alarms"])
+        seen = state_dict.get("gradients", {})
+        self._gradients = {label: Gradients(*numbers) for label, numbers in seen.items()}
 
 
 class EigenvalueStop(Callback):

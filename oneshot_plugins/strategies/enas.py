@@ -275,11 +275,19 @@ class Enas(BaseOneShotLightningModule):
         self.resample()
 
     @torch.no_grad()
-    def resample(self) -> dict[str, Choice]:
-        """Let the controller draw a path for the next forward passes, and return it."""
+    def resample(self, memo: Mapping[str, Choice] | None = None) -> dict[str, Choice]:
+        """Let the controller draw a path for the next forward passes, and return it.
+
+        Choices of ``memo`` stand in the place of what the controller drew.
+        """
         if self.controller is None:
-            return {}
+            return self.space.normalise(memo)
         path, _, _ = self.controller.sample(self.decisions.rng)
+        if memo:
+            given = self.space.normalise(memo)
+            together = {**path, **given}
+            begun = together if self.space.possible(together) else given
+            path = self.space.complete(begun, self.decisions.rng)
         self._follow(path)
         return path
 

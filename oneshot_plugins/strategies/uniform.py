@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from oneshot_core import (
     ParameterSpec,
     Registry,
 )
-from oneshot_core.errors import StrategyError
+from oneshot_core.errors import ArchitectureError, StrategyError
 from oneshot_core.space import Choice
 
 
@@ -82,11 +82,11 @@ class UniformSampling(BaseOneShotLightningModule):
     def make_decision(self, spec: ParameterSpec) -> Decision:
         return UniformDecision(spec)
 
-    def resample(self) -> dict[str, Choice]:
+    def resample(self, memo: Mapping[str, Choice] | None = None) -> dict[str, Choice]:
         """Draw for the next forward passes: all that keeps the constraints equally probable."""
         if not self.space.constraints:
-            return super().resample()
-        drawn = self.space.sample(self.decisions.rng)
+            return super().resample(memo)
+        drawn = self.space.complete(self.space.normalise(memo), self.decisions.rng)
         for module in self.nas_modules:
             module.resample(drawn)
         return drawn
@@ -104,13 +104,24 @@ class UniformSampling(BaseOneShotLightningModule):
         self.reseed(stage, self.current_epoch, batch_idx)
         self.resample()
 
-    def export(self) -> Architecture:
-        """Return the best architecture of the last ranking.
+    def export(self, memo: Mapping[str, Choice] | None = None) -> Architecture:
+        """Return the best architecture of the last ranking, of those with the choices of ``memo``.
 
         Raises:
             StrategyError: nothing was ranked yet. Sampling learns no preference.
+            ArchitectureError: nothing with the choices of ``memo`` was ranked.
         """
-        return self.top_k(1)[0]
+        memo = self.space.normalise(memo)
+        if not memo:
+            return self.top_k(1)[0]
+        for found in self.top_k(len(self.ranking or ()) or 1):
+            if all(found.get(label, choice) == choice for label, choice in memo.items()):
+                return found
+        raise ArchitectureError(
+            f"no architecture with {memo} was ranked.\n"
+            "  expected: choices of an architecture in search.ranking\n"
+            "  fix: rank such architectures, or decide less"
+        )
 
     def top_k(self, k: int) -> list[Architecture]:
         """Return the ``k`` best architectures of the last ranking.

@@ -10,6 +10,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Mapping, Sequence
 from functools import reduce
+from inspect import ismethod
 from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ from oneshot_core.errors import SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import (
     Branches,
+    Chain,
     Choice,
     Gates,
     InputChoice,
@@ -26,7 +28,9 @@ from oneshot_core.space import (
     MutableModule,
     Patch,
     Repeat,
+    attribute_of,
     reduce_inputs,
+    running,
 )
 from oneshot_core.supernet import BaseSuperNetModule
 
@@ -99,6 +103,26 @@ class MixedLayer(MixedChoice[LayerChoice]):
     replaces = LayerChoice
     candidates: nn.ModuleDict
 
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            candidates = self.__dict__.get("_modules", {}).get("candidates")
+            if candidates is None or name.startswith("_"):
+                raise
+        active = self.decision.active() if running else []
+        names = [str(a.candidate) for a in active] or [str(self.decision.spec.default)]
+        if len(names) > 1:
+            names = [str(self.decision.spec.default)]
+            if ismethod(getattr(candidates[names[0]], name, None)):
+                raise StrategyError(
+                    f"the method {name!r} of the choice {self.decision.spec.label!r} was used "
+                    "while its candidates are weighted.\n"
+                    "  expected: a call of the choice, which adds up what its candidates give\n"
+                    "  fix: call it, or use a strategy that samples, such as 'random'"
+                )
+        return attribute_of(self, candidates[names[0]], name)
+
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Apply the active candidates to the same inputs.
 
@@ -161,31 +185,49 @@ class MixedInput(MixedChoice[InputChoice]):
         return reduce_inputs(values, weights, choice.reduction, choice.dim)
 
 
-class MixedRepeat(MixedChoice[Repeat]):
+class MixedRepeat(Chain, MixedChoice[Repeat]):
     """Run the blocks of a :class:`Repeat` up to the largest active depth.
 
     Several active depths give the weighted sum of what stands after each; depth 0 is the
-    input itself.
+    input itself. Whoever goes over the blocks gets those of the active depth.
     """
 
     replaces = Repeat
     blocks: nn.ModuleList
 
-    def forward(self, x: Tensor) -> Any:
+    def forward(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Apply the blocks; every block must keep what the next one accepts."""
+        self.original.note_call(args, kwargs)
+        weights = self._weights()
+        outputs: list[tuple[Any, Tensor | None]] = []
+        for depth in range(max(weights) + 1):
+            if depth:
+                x = self.blocks[depth - 1](x, *args, **kwargs)
+            if depth in weights:
+                outputs.append((x, weights[depth]))
+        return weighted_sum(outputs, repr(self.original.depth_at(self.path)))
+
+    def depth_in_use(self) -> int:
+        weights = self._weights()
+        if len(weights) > 1:
+            raise StrategyError(
+                f"the blocks of the Repeat at {self.path!r} were asked for one by one while its "
+                "depth is weighted.\n"
+                "  expected: one depth, or a call of the Repeat, which adds up what stands after "
+                "each\n"
+                "  fix: call the Repeat, or use a strategy that samples, such as 'random'"
+            )
+        return next(iter(weights))
+
+    def _weights(self) -> dict[int, Tensor | None]:
+        """Return every active depth with its weight."""
         depth_of = self.original.depth_at(self.path)
         weights: dict[int, Tensor | None] = {}
         for chosen, weight in joint(self.decisions):
             depth = depth_of.evaluate(chosen)
             known = weights.get(depth)
             weights[depth] = weight if known is None or weight is None else known + weight
-        outputs: list[tuple[Tensor, Tensor | None]] = []
-        for depth in range(max(weights) + 1):
-            if depth:
-                x = self.blocks[depth - 1](x)
-            if depth in weights:
-                outputs.append((x, weights[depth]))
-        return weighted_sum(outputs, repr(depth_of))
+        return weights
 
 
 def weighted_sum(outputs: Sequence[tuple[Any, Tensor | None]], label: str = "") -> Any:

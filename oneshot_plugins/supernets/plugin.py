@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneshot_core.hookspecs import Component, Conformance, hookimpl
+from oneshot_core.hookspecs import Component, hookimpl
 
 
 @hookimpl
@@ -11,66 +11,7 @@ def oneshot_components() -> list[Component]:
         _supernet("layer-choice", "MixedLayer", "LayerChoice", "run the active layers"),
         _supernet("input-choice", "MixedInput", "InputChoice", "reduce the active inputs"),
         _supernet("repeat", "MixedRepeat", "Repeat", "run blocks up to the active depths"),
-        Component(
-            "supernet",
-            "cell",
-            "oneshot_plugins.supernets.cell:MixedCell",
-            summary="Cell: run the active operations on the active states",
-            handles=("oneshot_core.space:Cell",),
-        ),
-        Component(
-            "supernet",
-            "elastic-layer",
-            "oneshot_plugins.supernets.elastic:ElasticLayer",
-            summary="layers of oneshot.nn: run the active part of shared weights",
-            handles=("oneshot_core.nn:MutableLayer",),
-        ),
-        _rule("linear", "LinearRule", "Linear"),
-        _rule("conv", "ConvRule", "Conv1d", "Conv2d", "Conv3d"),
-        _rule(
-            "conv-transpose",
-            "TransposedConvRule",
-            "ConvTranspose1d",
-            "ConvTranspose2d",
-            "ConvTranspose3d",
-        ),
-        _rule(
-            "batch-norm",
-            "BatchNormRule",
-            "BatchNorm1d",
-            "BatchNorm2d",
-            "BatchNorm3d",
-            "SyncBatchNorm",
-            "InstanceNorm1d",
-            "InstanceNorm2d",
-            "InstanceNorm3d",
-        ),
-        _rule("group-norm", "ChannelsRule", "GroupNorm"),
-        _rule("layer-norm", "TrailingNormRule", "LayerNorm", "RMSNorm"),
-        _rule("embedding", "EmbeddingRule", "Embedding"),
-        _rule("prelu", "PReLURule", "PReLU"),
-        _rule("attention", "AttentionRule", "MultiheadAttention"),
     ]
-
-
-@hookimpl
-def oneshot_conformance() -> Conformance:
-    made = "oneshot_plugins.supernets.samples"
-    return Conformance(
-        samples={
-            "oneshot_core.nn:MutableLayer": f"{made}:layers",
-            "elastic:linear": f"{made}:linear",
-            "elastic:conv": f"{made}:convolutions",
-            "elastic:conv-transpose": f"{made}:transposed",
-            "elastic:batch-norm": f"{made}:batch_norms",
-            "elastic:group-norm": f"{made}:group_norms",
-            "elastic:layer-norm": f"{made}:trailing_norms",
-            "elastic:embedding": f"{made}:embeddings",
-            "elastic:prelu": f"{made}:prelus",
-            "elastic:attention": f"{made}:attentions",
-            "oneshot_core.space:Cell": f"{made}:cells",
-        }
-    )
 
 
 def _supernet(name: str, cls: str, handles: str, summary: str) -> Component:
@@ -80,14 +21,4 @@ def _supernet(name: str, cls: str, handles: str, summary: str) -> Component:
         f"oneshot_plugins.supernets.modules:{cls}",
         summary=f"{handles}: {summary}",
         handles=(f"oneshot_core.space:{handles}",),
-    )
-
-
-def _rule(name: str, cls: str, *layers: str) -> Component:
-    return Component(
-        "elastic",
-        name,
-        f"oneshot_plugins.supernets.rules:{cls}",
-        summary=f"cut and superpose {', '.join(layers)}",
-        handles=tuple(f"torch.nn:{layer}" for layer in layers),
     )

@@ -418,9 +418,6 @@ class Bench:
             assert (search is None) == (self.driver.strategy is None)
             if self.driver.strategy == "beside" and checkpoint["optimizer_states"]:
                 del checkpoint["optimizer_states"][-1]  # the architecture's, documented
-            for state in checkpoint["callbacks"].values():
-                # BaseFinetuning keeps names of parameters, here with a prefix; documented.
-                state.pop("internal_optimizer_metadata", None)
             found[str(path.relative_to(self.root))] = self.recorder.canonical(checkpoint)
         return found
 

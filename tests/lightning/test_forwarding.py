@@ -20,6 +20,7 @@ from pytorch_lightning.utilities.signature_utils import is_param_in_hook_signatu
 from torch import Tensor, nn
 
 import oneshot_core as oneshot
+from oneshot_core.lightning.architecture_step import listed
 from oneshot_core.lightning.facade import ModuleFacade
 from oneshot_core.lightning.forwarding import FORWARDED_SLOTS, TREATMENT
 from oneshot_core.space import LayerChoice
@@ -250,7 +251,7 @@ def test_wrapper_owned_hooks_really_run(
     trainer.fit(search, make_loader(8))
     trainer.save_checkpoint(tmp_path / "end.ckpt")
 
-    assert len(search.architecture_optimizers()) == 1  # on_fit_start
+    assert len(listed(search.architecture_optimizers())) == 1  # on_fit_start
     assert search.train_dataloader_of_fit is not None  # on_fit_end
     checkpoint = torch.load(tmp_path / "end.ckpt", weights_only=False)
     assert "layer" in checkpoint["oneshot"]["decisions"]  # on_save_checkpoint
@@ -378,7 +379,8 @@ def test_architecture_parameters_are_on_the_search_and_not_in_the_users_module()
     alpha = search.decisions["layer"].alpha
 
     assert all(alpha is not p for p in search.model.parameters())
-    assert any(alpha is p for p in search.parameters())
+    assert any(alpha is p for _, p in search.named_parameters())
+    assert all(alpha is not p for p in search.parameters())  # what is averaged, or frozen
 
 
 def test_forward_stays_a_method_that_can_be_assigned_and_restored() -> None:
@@ -414,11 +416,37 @@ def test_device_and_dtype_moves_reach_the_users_module() -> None:
     assert all(p.dtype == torch.float64 for p in search.model.parameters())
 
 
-def test_the_facade_defines_no_hook_that_lightning_looks_for() -> None:
+def test_lightning_finds_no_hook_in_the_search_that_the_user_does_not_have() -> None:
     """``is_overridden`` must not find a validation_step where the user has none."""
+    search = oneshot.search(Net())
     for name in DELEGATED:
         if hasattr(LightningModule, name):
-            assert getattr(ModuleFacade, name) is getattr(LightningModule, name)
+            assert is_overridden(name, search) == is_overridden(name, search.model)
+            if name.startswith("on_"):
+                assert getattr(ModuleFacade, name) is getattr(LightningModule, name)
+
+
+def test_what_a_strategy_reaches_with_super_is_the_users_hook() -> None:
+    """Lightning's own did nothing, in silence: a strategy's setup took the user's away."""
+
+    class Noted(Net):
+        def setup(self, stage: str) -> None:
+            self.calls.append(f"setup {stage}")
+
+        def validation_step(self, batch: Any, batch_idx: int) -> str:
+            return "the user's"
+
+    class Overrides(UniformSampling):
+        def setup(self, stage: str) -> None:
+            super().setup(stage)
+
+        def validation_step(self, batch: Any, batch_idx: int) -> Any:
+            return super().validation_step(batch, batch_idx)
+
+    search = oneshot.search(Noted(), Overrides)
+    search.setup("fit")
+    assert search.model.calls == ["setup fit"]
+    assert search.validation_step(None, 0) == "the user's"
 
 
 def test_onnx_and_torchscript_export_the_users_module(

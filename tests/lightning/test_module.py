@@ -27,6 +27,7 @@ from oneshot_core.errors import (
     StrategyError,
     UnsupportedModuleError,
 )
+from oneshot_core.lightning.architecture_step import listed
 from oneshot_core.lightning.module import plugin_hooks
 from oneshot_core.space import LayerChoice, Repeat
 from oneshot_plugins.strategies.darts import Darts
@@ -192,7 +193,7 @@ def test_choices_made_in_setup_and_configure_model_are_searched(darts: Any, fit:
 
     assert search.search_space_spec().keys() == {"first", "second", "third", "fourth"}
     assert isinstance(search.model.fourth, MixedLayer)
-    (optimizer,) = search.architecture_optimizers()
+    optimizer = search.architecture_optimizers()
     assert len(optimizer.param_groups[0]["params"]) == 4
     assert len(optimizer.state) == 4
     fit(search)  # setup and configure_model are called again
@@ -683,7 +684,7 @@ def test_architecture_optimizers_of_every_shape_train_beside_the_users(
 
     trainer = fit(search)
 
-    assert len(search.architecture_optimizers()) == n_optimizers
+    assert len(listed(search.architecture_optimizers())) == n_optimizers
     assert not any(map(search.is_architecture_optimizer, trainer.optimizers[:1]))
     ours = [c.scheduler for c in trainer.lr_scheduler_configs]
     assert [search.is_architecture_scheduler(s) for s in ours] == [False] + [True] * n_schedulers
@@ -742,7 +743,7 @@ def test_architecture_scheduler_is_stepped_when_it_says(
 
     fit(search)
 
-    assert search.architecture_optimizers()[0].param_groups[0]["lr"] == 0.5**steps
+    assert search.architecture_optimizers().param_groups[0]["lr"] == 0.5**steps
 
 
 def test_architecture_plateau_follows_the_metric_it_names(darts: Any, fit: Any) -> None:
@@ -755,7 +756,7 @@ def test_architecture_plateau_follows_the_metric_it_names(darts: Any, fit: Any) 
 
     fit(search, max_epochs=3)
 
-    assert search.architecture_optimizers()[0].param_groups[0]["lr"] == 0.25
+    assert search.architecture_optimizers().param_groups[0]["lr"] == 0.25
 
 
 def test_scheduler_of_darts_is_stepped_every_epoch(darts: Any, fit: Any) -> None:
@@ -763,7 +764,7 @@ def test_scheduler_of_darts_is_stepped_every_epoch(darts: Any, fit: Any) -> None
 
     fit(search)
 
-    assert search.architecture_optimizers()[0].param_groups[0]["lr"] == pytest.approx(0.005)
+    assert search.architecture_optimizers().param_groups[0]["lr"] == pytest.approx(0.005)
 
 
 def unknown_key(p: Any) -> Any:
@@ -829,7 +830,7 @@ def test_entry_of_a_search_holds_plain_data_and_tensors_only(
 
 def everything(search: Any) -> dict[str, Any]:
     found = {**search.state_dict(), **dict(search.decisions.named_parameters())}
-    for index, optimizer in enumerate(search.architecture_optimizers()):
+    for index, optimizer in enumerate(listed(search.architecture_optimizers())):
         found[f"lr{index}"] = torch.tensor(optimizer.param_groups[0]["lr"])
         for key, state in enumerate(optimizer.state.values()):
             found |= {f"{index}/{key}/{name}": value for name, value in state.items()}

@@ -29,6 +29,7 @@ from torch.optim import SGD, Adam, Optimizer
 from torch.optim.lr_scheduler import ExponentialLR, LambdaLR, ReduceLROnPlateau, StepLR
 
 import oneshot_core as oneshot
+from oneshot_core.lightning.architecture_step import listed
 from oneshot_core.optimizers import merge_optimizers
 from oneshot_plugins.strategies.darts import Darts
 
@@ -305,7 +306,7 @@ def strategy(beside: type[Darts], column: Column, *, manual: bool) -> type[Darts
             return config
 
         def note_rates(self) -> None:
-            found = [o.param_groups[0]["lr"] for o in self.architecture_optimizers()]
+            found = [o.param_groups[0]["lr"] for o in listed(self.architecture_optimizers())]
             self.__dict__.setdefault("rates", []).append(found)
 
         def search_step(self, batch: Any, batch_idx: int) -> None:
@@ -424,7 +425,7 @@ def test_trainer_holds_what_the_merged_configuration_says(
     assert [id(o) for o in held] == [id(o) for o in optimizers]
     ours = [run.search.is_architecture_optimizer(o) for o in run.trainer.optimizers]
     assert ours == sorted(ours)  # all of the user's come before
-    assert sum(ours) == len(run.search.architecture_optimizers())
+    assert sum(ours) == len(listed(run.search.architecture_optimizers()))
 
     configs = run.trainer.lr_scheduler_configs
     users = [c for c in configs if not run.search.is_architecture_scheduler(c.scheduler)]

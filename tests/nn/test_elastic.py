@@ -17,7 +17,7 @@ from oneshot_core import Active, Decision, DecisionTable, ModelSpace, ParameterS
 from oneshot_core import nn as onn
 from oneshot_core.errors import SpaceError, StrategyError
 from oneshot_core.space import Taken, apply, choice
-from oneshot_plugins.supernets.elastic import ElasticLayer
+from oneshot_plugins.elastic.supernet import ElasticLayer
 
 
 class Weighted(Decision):

@@ -19,9 +19,9 @@ from oneshot_core import Active, Cell, Decision, DecisionTable, ModelSpace, Para
 from oneshot_core import nn as onn
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import LayerChoice, Repeat
+from oneshot_plugins.cells.supernet import MixedCell
 from oneshot_plugins.checks.decisions import Drawn
-from oneshot_plugins.supernets.cell import MixedCell
-from oneshot_plugins.supernets.elastic import ElasticLayer
+from oneshot_plugins.elastic.supernet import ElasticLayer
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
 
 HOOKS = [m.mutate for m in (MixedCell, MixedLayer, MixedInput, MixedRepeat, ElasticLayer)]

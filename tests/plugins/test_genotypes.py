@@ -13,12 +13,12 @@ from torch import nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, DecisionTable, ModelSpace
 from oneshot_core.errors import ArchitectureError
+from oneshot_plugins.cells.supernet import MixedCell
 from oneshot_plugins.checks.decisions import Drawn
 from oneshot_plugins.spaces import published
 from oneshot_plugins.spaces.cell_network import CellNetwork
 from oneshot_plugins.spaces.cell_spaces import AmoebaNet, Darts, Enas, NasNet, Pnas
 from oneshot_plugins.spaces.genotypes import LABELS, Genotype, from_genotype, to_genotype
-from oneshot_plugins.supernets.cell import MixedCell
 
 ONE_CELL = {"normal": "cell", "reduce": "cell"}
 V2 = published.DARTS_V2

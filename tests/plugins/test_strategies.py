@@ -247,7 +247,7 @@ def test_the_architecture_scheduler_is_stepped_once_an_epoch() -> None:
         seed=0,
     )
     fit(search, epochs=3)
-    (optimizer,) = search.architecture_optimizers()
+    optimizer = search.architecture_optimizers()
     assert optimizer.param_groups[0]["lr"] == 0.125
 
 

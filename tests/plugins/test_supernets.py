@@ -17,7 +17,7 @@ from oneshot_core.model_space import ModelSpace
 from oneshot_core.space import InputChoice, LayerChoice, Mutable, ParameterSpec, Repeat
 from oneshot_core.supernet import BaseSuperNetModule
 from oneshot_core.traversal import traverse_and_mutate_submodules
-from oneshot_plugins.supernets.elastic import ElasticLayer
+from oneshot_plugins.elastic.supernet import ElasticLayer
 from oneshot_plugins.supernets.modules import (
     MixedChoice,
     MixedInput,

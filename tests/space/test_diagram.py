@@ -12,7 +12,8 @@ from torch import nn
 import oneshot_core as oneshot
 from oneshot_core import Architecture, ModelSpace
 from oneshot_core.errors import SpaceError
-from oneshot_core.space import Cell, Diagram, HasDiagram, LayerChoice, Link, Node, diagrams_in
+from oneshot_core.space import Diagram, HasDiagram, LayerChoice, Link, Node, diagrams_in
+from oneshot_plugins.cells.cell import Cell
 
 
 class TwoBranches(nn.Module):

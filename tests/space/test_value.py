@@ -164,7 +164,6 @@ def test_a_default_can_be_given() -> None:
         pytest.param(lambda: choice([1, 1], label="x"), id="twice"),
         pytest.param(lambda: choice([object()], label="x"), id="object"),  # type: ignore[list-item]
         pytest.param(lambda: choice([float("nan")], label="x"), id="nan"),
-        pytest.param(lambda: choice([((1, 2), 3)], label="x"), id="nested"),  # type: ignore[list-item]
         pytest.param(lambda: choice([1, 2], label=""), id="no-label"),
         pytest.param(lambda: choice([1, 2], label=None), id="none-label"),  # type: ignore[arg-type]
         pytest.param(lambda: choice([1, 2], label="x", prior=[1]), id="short-prior"),

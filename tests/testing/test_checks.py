@@ -20,9 +20,9 @@ from oneshot_core import nn as onn
 from oneshot_core.hookspecs import Conformance
 from oneshot_core.space import Diagram, Link, Node
 from oneshot_core.testing import Case, Check, Result, Sample, all_checks, cases
+from oneshot_plugins.elastic.rules import LinearRule
 from oneshot_plugins.strategies.uniform import UniformDecision, UniformSampling
 from oneshot_plugins.supernets.modules import MixedLayer, weighted_sum
-from oneshot_plugins.supernets.rules import LinearRule
 
 X = "oneshot-plugin-x"
 REQUIRES = ["oneshot-core>=0.1,<0.2"]
@@ -740,6 +740,19 @@ shows("check.is-made-of-checks", "check")(Check("x.says-nothing", lambda subject
 class AlwaysTheFirst(Supernet):
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return next(iter(self.candidates.values()))(*args)
+
+
+@shows("cross-hook.what-is-chosen-survives-hook", "mutation_hook")
+def keeps_choices_to_itself(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any:
+    return True if isinstance(module, oneshot.MutableModule) else None
+
+
+def never_the_same() -> list[Sample]:
+    return [Sample(nn.ReLU, lambda: (torch.full((2, 2), float(next(COUNT))),))]
+
+
+@shows("component.samples-repeat-themselves", "mutation_hook", samples="never_the_same")
+def is_tried_with_noise(module: Any, name: str, memo: Any, mutate_kwargs: Any) -> Any: ...
 
 
 def _case_id(value: Any) -> str:

@@ -25,14 +25,14 @@ def nan(network, *inputs):
 
 def test_what_passes_is_exit_code_0_and_one_line(capsys) -> None:
     assert main(["plugins", "check", "cost:macs"]) == 0
-    assert capsys.readouterr().out == "8 passed, 1 skipped\n"
+    assert capsys.readouterr().out == "9 passed, 1 skipped\n"
 
 
 def test_all_results_are_shown_when_asked_for(capsys) -> None:
     assert main(["plugins", "check", "cost:macs", "--verbose"]) == 0
     out = capsys.readouterr().out
     assert "cost.leaves-network-alone" in out
-    assert out.count("\n") == 1 + 9 + 1
+    assert out.count("\n") == 1 + 10 + 1
 
 
 def test_what_fails_is_exit_code_1_with_a_row_that_says_why(fake_dist, capsys) -> None:

@@ -112,6 +112,16 @@ def handles_exist(subject: Subject) -> None:
         )
 
 
+def samples_repeat_themselves(subject: Subject) -> None:
+    """What it is tried with is the same in every call; else nothing can be compared.
+
+    ``make`` and ``inputs`` of a sample are functions. Before each call the global generators of
+    Python, NumPy and torch get one seed. Where this fails, the checks that need samples are
+    skipped.
+    """
+    subject.samples(*subject.record.component.handles)
+
+
 CHECKS = checks(
     "component",
     kind_is_known,
@@ -120,4 +130,5 @@ CHECKS = checks(
     has_a_summary,
     target_loads,
     handles_exist,
+    samples_repeat_themselves,
 )

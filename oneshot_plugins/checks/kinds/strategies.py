@@ -314,8 +314,8 @@ def can_be_copied(subject: Subject) -> None:
             "equal weights and decisions",
             "keep what is learned in parameters or buffers of the decisions",
         )
-        held = {id(p) for p in [*search.parameters(), *search.decisions.parameters()]}
-        shared = held & {id(p) for p in [*twin.parameters(), *twin.decisions.parameters()]}
+        held = {id(p) for _, p in search.named_parameters()}
+        shared = held & {id(p) for _, p in twin.named_parameters()}
         require(
             not shared,
             f"a deep copy shares {len(shared)} parameters with the search",

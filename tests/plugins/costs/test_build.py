@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import oneshot_core as oneshot
 from oneshot_core import ModelSpace, freeze
 from oneshot_core import nn as mnn
-from oneshot_core.space import Cell
+from oneshot_plugins.cells.cell import Cell
 from oneshot_plugins.costs.build import cost_table
 from oneshot_plugins.costs.counts import macs, parameters
 from oneshot_plugins.costs.table import CostError

@@ -63,7 +63,7 @@ def test_a_search_writes_what_the_page_about_run_folders_says(finished: Path) ->
     assert [row["row"] for row in rows if row["row"] != "ranked"] == [
         row["name"] for row in ranking["baselines"]["rows"]
     ]
-    best = oneshot.Architecture.load(folder / "architecture.json")
+    best = oneshot.Architecture.load(folder / "ranking.json")
     assert best == oneshot.Architecture(ranking["entries"][0]["architecture"])
 
     config = yaml.safe_load((folder / "config.yaml").read_text())

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from oneshot_core.decision import Decision
 from oneshot_core.errors import StrategyError
 from oneshot_core.hooks import Memo, Options
-from oneshot_core.space import Cell, Slot
+from oneshot_plugins.supernets.modules import MixedChoice
 
-from .modules import MixedChoice
+from .cell import Cell, Slot
 
 
 class MixedCell(MixedChoice[Cell]):

@@ -14,12 +14,23 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import SpaceError
-from .diagram import Diagram, Link, Node
-from .layer_choice import LayerChoice
-from .mutable import Branches, LabelInside, MutableModule, check_label, label_below
-from .spec import Choice, ParameterSpec
-from .value import Declared, Taken, Value
+from oneshot_core.errors import SpaceError
+from oneshot_core.space import (
+    Branches,
+    Choice,
+    Declared,
+    Diagram,
+    LabelInside,
+    LayerChoice,
+    Link,
+    MutableModule,
+    Node,
+    ParameterSpec,
+    Taken,
+    Value,
+    check_label,
+    label_below,
+)
 
 MergeOp = Literal["all", "loose_end"]
 Inputs = Literal["free", "distinct"]

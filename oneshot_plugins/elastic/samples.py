@@ -1,4 +1,4 @@
-"""What the conformance checks try elastic layers, their rules and cells with."""
+"""What the conformance checks try elastic layers and their rules with."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import oneshot_core as oneshot
 from oneshot_core import nn as onn
-from oneshot_core.testing import Sample
+from oneshot_core.testing import Sample, same_each_time
 
 WIDTH = oneshot.choice([2, 4], label="width")
 KERNEL = oneshot.choice([1, 3], label="kernel")
@@ -23,41 +23,6 @@ def layers() -> list[Sample]:
         *linear(),
         _sample(lambda: onn.Conv2d(2, 2 * WIDTH, KERNEL, padding=KERNEL // 2), 2, 2, 6, 6),
         _sample(lambda: onn.LayerNorm(4, eps=oneshot.choice([1e-5, 1e-2], label="eps")), 3, 4),
-    ]
-
-
-def cells() -> list[Sample]:
-    """Return cells of both kinds of inputs and both merges, with choices inside operations."""
-
-    def two() -> tuple[Tensor, Tensor]:
-        x = torch.linspace(-1, 1, 12).reshape(3, 4)
-        return x, 2 * x.flip(0) + 1
-
-    def edge(node: int, op: int | None, state: int) -> dict[str, nn.Module]:
-        return {"linear": nn.Linear(4, 4), "tanh": nn.Tanh()}
-
-    def distinct() -> nn.Module:
-        return oneshot.Cell(edge, 2, 2, 2, inputs="distinct", label="distinct")
-
-    def free() -> nn.Module:
-        return oneshot.Cell([nn.Linear(4, 4), nn.Identity()], 2, 1, 2, label="free")
-
-    def loose() -> nn.Module:
-        return oneshot.Cell(edge, 2, 1, 2, "loose_end", label="loose")
-
-    def nested() -> nn.Module:
-        hidden = oneshot.choice([2, 3], label="hidden")
-        ops = {
-            "deep": oneshot.Repeat(nn.Linear(4, 4), (0, 2), label="depth"),
-            "wide": nn.Sequential(onn.Linear(4, hidden), nn.Tanh(), onn.Linear(hidden, 4)),
-        }
-        return oneshot.Cell(ops, 2, 1, 1, label="nested")
-
-    return [
-        Sample(_same_each_time(distinct), two, "distinct inputs"),
-        Sample(_same_each_time(free), two, "free inputs"),
-        Sample(_same_each_time(loose), two, "loose ends"),
-        Sample(_same_each_time(nested), lambda: two()[:1], "choices in operations"),
     ]
 
 
@@ -89,7 +54,7 @@ def trailing_norms() -> list[Sample]:
 
 
 def embeddings() -> list[Sample]:
-    return [Sample(_same_each_time(lambda: onn.Embedding(5, WIDTH)), _indices)]
+    return [Sample(same_each_time(lambda: onn.Embedding(5, WIDTH)), _indices)]
 
 
 def prelus() -> list[Sample]:
@@ -101,7 +66,7 @@ def attentions() -> list[Sample]:
         return tuple(torch.linspace(-1, i, 3 * 2 * 4).reshape(3, 2, 4) for i in (1, 2, 3))
 
     heads = oneshot.choice([1, 2], label="heads")
-    return [Sample(_same_each_time(lambda: onn.MultiheadAttention(4, heads, bias=YES)), inputs)]
+    return [Sample(same_each_time(lambda: onn.MultiheadAttention(4, heads, bias=YES)), inputs)]
 
 
 def _indices() -> tuple[Tensor]:
@@ -112,13 +77,4 @@ def _sample(make: Callable[[], Any], *shape: int) -> Sample:
     def inputs() -> tuple[Tensor]:
         return (torch.linspace(-1, 1, torch.Size(shape).numel()).reshape(shape),)
 
-    return Sample(_same_each_time(make), inputs)
-
-
-def _same_each_time(make: Callable[[], Any]) -> Callable[[], Any]:
-    def build() -> Any:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return make()
-
-    return build
+    return Sample(same_each_time(make), inputs)

@@ -9,19 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
+import torch
 from torch import Tensor, nn
 
 from oneshot_core.decision import Decision, DecisionTable, joint
 from oneshot_core.errors import StrategyError
 from oneshot_core.hooks import Memo, Options
-from oneshot_core.nn import MutableLayer
-from oneshot_core.space import Choice
+from oneshot_core.space import Choice, running
 from oneshot_core.supernet import BaseSuperNetModule
+from oneshot_plugins.supernets.modules import weighted_sum
 
-from .modules import weighted_sum
+from .layer import MutableLayer
+from .live import Live, refuse_parametrization
 
 
-class ElasticLayer(BaseSuperNetModule):
+class ElasticLayer(Live, BaseSuperNetModule):
     """Run a layer with the arguments that its decisions take.
 
     Args:
@@ -32,8 +34,10 @@ class ElasticLayer(BaseSuperNetModule):
     Wan et al., "FBNetV2", arXiv:2004.05565, section 3.1, for weighted channels.
     """
 
+    sealed = True
+
     def __init__(self, layer: MutableLayer, *decisions: Decision) -> None:
-        super().__init__(*decisions)
+        BaseSuperNetModule.__init__(self, *decisions)
         # What the layer is to others, such as its momentum or number of channels, stays readable
         # and writable; tables of parameters and hooks are the layer's own, shared.
         self.__dict__.update(
@@ -46,6 +50,30 @@ class ElasticLayer(BaseSuperNetModule):
     def original(self) -> MutableLayer:
         """The layer that this module replaced."""
         return cast(MutableLayer, self.__dict__["layer"])
+
+    def elastic(self) -> MutableLayer:
+        return self.original
+
+    def shown(self) -> nn.Module | None:
+        if running:
+            parts = self._parts()
+            if len(parts) == 1 and parts[0][1] is None:
+                self.original.prepare(parts[0][0], self)
+                return parts[0][0]
+        return None
+
+    def whole(self, name: str, tensor: Tensor) -> Tensor:
+        # Of a single part all is computed with only if it has no weight, and then it is shown.
+        return tensor.as_subclass(_Weighted) if running else tensor
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name in self.__dict__ and name != "training" and "layer" in self.__dict__:
+            self.original.__dict__[name] = value  # who puts the layer back finds it there
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        refuse_parametrization(cls, cls.__mro__[1])
 
     @classmethod
     def mutate(
@@ -63,9 +91,7 @@ class ElasticLayer(BaseSuperNetModule):
         return _class_for(module)(module, *decisions)
 
     def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
-        layer = self.original
-        layer.train(self.training)
-        return layer.select_at("", chosen)
+        return self.original.selected(chosen, self)
 
     def impossible(self) -> Iterator[tuple[Mapping[str, Choice], str]]:
         return self.original.impossible_at("")
@@ -106,7 +132,32 @@ class ElasticLayer(BaseSuperNetModule):
         return list(found.values())
 
 
+class _Weighted(Tensor):
+    """All of a tensor whose parts are weighted: it can be looked at, and not computed with.
+
+    There is no one tensor that a reader could take for the layer. torch's own layers do not take
+    their shortcuts for such a tensor, but call the layer.
+    """
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        name = getattr(function, "__name__", "")
+        if name in ("__get__", "size", "dim", "numel", "is_floating_point", "__repr__"):
+            with torch._C.DisableTorchFunctionSubclass():
+                return function(*args, **(kwargs or {}))
+        raise StrategyError(
+            f"{name} was computed with a tensor of a layer whose choices are weighted.\n"
+            "  expected: a call of the layer, which adds up what its choices give\n"
+            "  fix: call the layer instead of reading its tensor, or use a strategy that samples, "
+            "such as 'random'"
+        )
+
+
 def _require_mixable(layer: MutableLayer, name: str) -> None:
+    for template in layer.templates():
+        layer.prepare(template, layer)
     why = layer.rule.why_not_mixed(layer.templates())
     if layer.declared:
         why = "an argument is known for whole architectures only (a value with a declared domain)"

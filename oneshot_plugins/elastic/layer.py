@@ -18,11 +18,28 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..discovery.registry import default_registry
-from ..errors import SpaceError
-from ..space.mutable import MutableModule
-from ..space.spec import Choice, ParameterSpec
-from ..space.value import combinations_of, resolve, specs_in, values_in, variables_in
+from oneshot_core.discovery import default_registry
+from oneshot_core.errors import SpaceError
+from oneshot_core.space import (
+    Choice,
+    MutableModule,
+    ParameterSpec,
+    combinations_of,
+    resolve,
+    specs_in,
+    values_in,
+    variables_in,
+)
+
+from .live import (
+    Live,
+    apply_modes,
+    apply_settings,
+    changed,
+    refuse_parametrization,
+    snapshot,
+    varying,
+)
 from .rule import LayerRule, tensors_of
 
 MAX_TEMPLATES = 4096
@@ -45,7 +62,7 @@ class _Twin(ABCMeta):
         )
 
 
-class MutableLayer(MutableModule, metaclass=_Twin):
+class MutableLayer(Live, MutableModule, metaclass=_Twin):
     """A layer of ``torch.nn`` some of whose arguments are values, the base of all twins.
 
     It is an instance of the plain class, too. Its tensors have the names they have there and are
@@ -60,14 +77,17 @@ class MutableLayer(MutableModule, metaclass=_Twin):
     Source: ``nni.nas.nn.pytorch.layers``, ``nni.nas.oneshot.pytorch.supermodule.operation``.
     """
 
+    sealed = True  # a template is called with parts of all tensors, of submodules too
     layer_class: ClassVar[type[nn.Module]]
+    own_rule: ClassVar[LayerRule | None] = None
+    """As given to :func:`mutable`; it goes before the installed ones."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         arguments = inspect.signature(self.layer_class).bind(*args, **kwargs).arguments
         specs = specs_in(dict(arguments))
         _refuse_modules(self.layer_class, arguments)
         plans = _Plans(self.layer_class, arguments)
-        rule = _rule_for(self.layer_class)
+        rule = self.own_rule or _rule_for(self.layer_class)
         stored = _stored(self.layer_class, rule, plans)
         largest = max(plans.templates, key=lambda key: _extent(plans.templates[key]))
         self.layer_class.__init__(self, *plans.bound[largest].args, **plans.bound[largest].kwargs)
@@ -75,6 +95,13 @@ class MutableLayer(MutableModule, metaclass=_Twin):
             _arguments=arguments, _specs=specs, _rule=rule, _plans=plans, _largest=largest
         )
         _enlarge(self, stored)
+        follows = varying(list(plans.templates.values()), self)
+        for name in follows:
+            del self.__dict__[name]
+        self.__dict__.update(_built=snapshot(self), _varying=follows)
+
+    def elastic(self) -> MutableLayer:
+        return self
 
     @property
     def specs(self) -> dict[str, ParameterSpec]:
@@ -131,26 +158,39 @@ class MutableLayer(MutableModule, metaclass=_Twin):
         """Return the stored parameters and buffers by name."""
         return tensors_of(self)
 
-    def prepare(self, template: nn.Module, module: nn.Module) -> None:
+    def prepare(self, template: nn.Module, module: Live) -> None:
         """Set the mode of ``template``, and what else was set on ``module``, in whose name it runs.
 
         Args:
             template: one of :meth:`templates`.
             module: this layer, or the supernet module in its place.
         """
-        if template.training != module.training:
-            template.train(module.training)
-        self.rule.prepare(template, module)
+        apply_modes(module, template)
+        apply_settings(_changed(module), template, keep=True)
+
+    def part(self, template: nn.Module) -> dict[str, Tensor]:
+        """Return name -> tensor of the part of the stored tensors that ``template`` takes.
+
+        They are what the frozen layer holds, down to how kernels will treat them: its parameters
+        lie in one piece, and ask for a gradient whether or not one is computed. Matrix products
+        round differently for others. Running statistics stay views, for they are written to.
+        """
+        source = self.tensors()
+        tensors = self.rule.cut(source, template)
+        for name, _ in template.named_parameters(remove_duplicate=False):
+            tensor, whole = tensors.get(name), source.get(name)
+            if tensor is None or tensor is whole:
+                continue
+            tensor = tensor.contiguous()
+            learns = tensor.is_floating_point() and (whole is None or whole.requires_grad)
+            if learns and not tensor.requires_grad:
+                tensor = tensor.detach().requires_grad_()
+            tensors[name] = tensor
+        return tensors
 
     def run(self, template: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Compute what ``template`` computes with the part of the stored tensors that it takes."""
-        tensors = self.rule.cut(self.tensors(), template)
-        for name, _ in template.named_parameters(remove_duplicate=False):
-            # The frozen layer holds a copy that lies in one piece; kernels of matrix products
-            # round differently for views that do not. Running statistics must stay views.
-            if name in tensors:
-                tensors[name] = tensors[name].contiguous()
-        return functional_call(template, tensors, args, dict(kwargs))
+        return functional_call(template, self.part(template), args, dict(kwargs))
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Compute with the default of every choice."""
@@ -160,8 +200,18 @@ class MutableLayer(MutableModule, metaclass=_Twin):
         return self.run(template, args, kwargs)
 
     def select_at(self, path: str, chosen: Mapping[str, Choice]) -> nn.Module:
+        return self.selected(chosen, self)
+
+    def selected(self, chosen: Mapping[str, Choice], module: Live) -> nn.Module:
+        """Return the plain layer that ``chosen`` asks for.
+
+        Args:
+            chosen: label -> choice.
+            module: this layer, or the supernet module in its place, whose settings it gets.
+        """
         layer = self._plans.build(chosen)
-        layer.train(self.training)
+        apply_modes(module, layer)
+        apply_settings(_changed(module), layer, keep=False)
         source = self.tensors()
         for name, tensor in self.rule.cut(source, layer).items():
             _place(layer, name, tensor, source.get(name))
@@ -180,6 +230,7 @@ class MutableLayer(MutableModule, metaclass=_Twin):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "layer_class" not in cls.__dict__:
+            refuse_parametrization(cls, cls.layer_class)
             raise SpaceError(
                 f"{cls.__name__} is a subclass of a layer with choices.\n"
                 "  expected: a subclass of the plain layer\n"
@@ -187,14 +238,26 @@ class MutableLayer(MutableModule, metaclass=_Twin):
             )
 
 
-def mutable(layer_class: type[nn.Module]) -> type[MutableLayer]:
+def _changed(module: Live) -> dict[tuple[str, str], Any]:
+    return changed(module, module.__dict__["_built"], module.__dict__["_varying"])
+
+
+def mutable(
+    layer_class: type[nn.Module], *, rule: LayerRule | type[LayerRule] | None = None
+) -> type[MutableLayer]:
     """Return the twin of a class of layers: called with values it makes a :class:`MutableLayer`.
 
     For layers of your own; those of ``torch.nn`` are in :mod:`oneshot_core.nn` already. Its
     arguments must be plain data, and the constructor must not do more than build the layer.
 
+    Args:
+        layer_class: the plain class.
+        rule: how its tensors are cut. ``LayerRule()`` takes the first entries of every dimension,
+            which is right for most layers. None looks for an installed rule for the class or its
+            nearest base.
+
     Raises:
-        SpaceError: ``layer_class`` is no class of modules.
+        SpaceError: ``layer_class`` is no class of modules, or ``rule`` is no rule.
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, nn.Module)):
         raise SpaceError(
@@ -202,7 +265,16 @@ def mutable(layer_class: type[nn.Module]) -> type[MutableLayer]:
             "  expected: a class of modules\n"
             "  fix: pass the class, such as nn.Linear, and call what you get"
         )
-    return _twin(layer_class)
+    if rule is None:
+        return _twin(layer_class)
+    made = rule() if isinstance(rule, type) else rule
+    if not isinstance(made, LayerRule):
+        raise SpaceError(
+            f"mutable({layer_class.__name__}) got rule={rule!r}.\n"
+            "  expected: a LayerRule\n"
+            "  fix: rule=LayerRule() for prefixes, or an instance of a subclass of it"
+        )
+    return _made_twin(layer_class, made)
 
 
 _twins: dict[type[nn.Module], type[MutableLayer]] = {}
@@ -211,21 +283,26 @@ _twins: dict[type[nn.Module], type[MutableLayer]] = {}
 def _twin(layer_class: type[nn.Module]) -> type[MutableLayer]:
     if layer_class in _twins:
         return _twins[layer_class]
+    return _twins.setdefault(layer_class, _made_twin(layer_class, None))
+
+
+def _made_twin(layer_class: type[nn.Module], rule: LayerRule | None) -> type[MutableLayer]:
     name = layer_class.__name__
     doc = f"``{layer_class.__module__}.{name}``, whose arguments may be values."
     inside = getattr(nn, name, None) is layer_class
     members = {
         "layer_class": layer_class,
+        "own_rule": rule,
         "__module__": "oneshot_core.nn" if inside else __name__,
         "__qualname__": name,
         "__doc__": doc,
     }
     made: Any = _Twin(name, (MutableLayer, layer_class), members)
-    return _twins.setdefault(layer_class, made)
+    return made  # type: ignore[no-any-return]
 
 
 def _empty(layer_class: type[nn.Module]) -> MutableLayer:
-    cls = _twin(layer_class)
+    cls = _twin(layer_class)  # whose rule does not matter: each layer holds its own
     return cls.__new__(cls)
 
 
@@ -321,7 +398,7 @@ def _listed(specs: Mapping[str, ParameterSpec]) -> dict[str, ParameterSpec]:
     for label, spec in specs.items():
         if spec.interval is not None:
             values = dict.fromkeys((spec.interval.low, spec.default, spec.interval.high))
-            spec = ParameterSpec(label, tuple(values))  # type: ignore[arg-type]
+            spec = ParameterSpec(label, tuple(values))
         listed[label] = spec
     return listed
 
@@ -336,9 +413,9 @@ def _rule_for(layer_class: type[nn.Module]) -> LayerRule | None:
     """Return the installed rule for the nearest of a class's bases; None if there is none."""
     registry = default_registry()
     records = [r for r in registry.ordered("elastic") if r.handles(layer_class)]
-    for base in layer_class.__mro__:
+    for base in layer_class.__mro__:  # the nearest base wins, whatever the priorities
         for record in records:
-            if record.handles(base):
+            if record.names(base):
                 rule = registry.load(record.id)
                 return rule() if isinstance(rule, type) else rule  # type: ignore[no-any-return]
     return None
@@ -353,9 +430,10 @@ def _stored(
         raise SpaceError(
             f"the choices {list(specs_in(dict(plans.arguments)))} change the shape of a "
             f"{layer_class.__name__}'s tensors, and no installed plugin says how to cut them.\n"
-            "  expected: a component of the kind 'elastic' that handles the class\n"
-            f"  fix: use LayerChoice between several {layer_class.__name__}, or write a rule "
-            "(oneshot_core.nn.LayerRule)"
+            "  expected: a rule, or a component of the kind 'elastic' that handles the class\n"
+            f"  fix: mutable({layer_class.__name__}, rule=LayerRule()) if a smaller layer takes "
+            "the first entries of each tensor; else a rule of your own, or LayerChoice between "
+            f"several {layer_class.__name__}"
         )
     stored = (rule or LayerRule()).stored(templates)
     source = {name: torch.empty(shape, device="meta") for name, shape in stored.items()}

@@ -44,14 +44,17 @@ class LayerRule:
         """
         return {name: prefix(source[name], t.shape) for name, t in tensors_of(template).items()}
 
-    def prepare(self, template: nn.Module, module: nn.Module) -> None:
-        """Pass on what was set on ``module`` since it was built, before ``template`` is run."""
-
     def why_not_mixed(self, templates: Sequence[nn.Module]) -> str | None:
         """Say why layers like these cannot be superposed, None if they can.
 
         Asked before training, by strategies that weight candidates.
         """
+        cls, base = type(self), LayerRule
+        if (cls.narrow, cls.widen, cls.mixed) != (base.narrow, base.widen, base.mixed):
+            return None
+        shapes = [{n: t.shape for n, t in tensors_of(template).items()} for template in templates]
+        if any(shape != shapes[0] for shape in shapes):
+            return f"{cls.__name__} says how its tensors are cut, and not how outputs are added up"
         return None
 
     def narrow(

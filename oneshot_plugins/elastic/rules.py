@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from oneshot_core.nn.rule import LayerRule, Tensors, pad_to, prefix, tensors_of
+from .rule import LayerRule, Tensors, pad_to, prefix, tensors_of
 
 
 class PrefixRule(LayerRule):
@@ -178,11 +178,6 @@ class BatchNormRule(PrefixRule):
 
     takes = "num_features"
     fixed = ("momentum", "track_running_stats")
-
-    def prepare(self, template: Any, module: Any) -> None:
-        # Recalibration sets momentum to None for a plain average; it must reach what is run.
-        own = template.__dict__.setdefault("own_momentum", template.momentum)
-        template.momentum = None if module.momentum is None else own
 
     def mixed(
         self,

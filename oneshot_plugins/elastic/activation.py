@@ -6,8 +6,8 @@ from collections.abc import Iterable
 
 import torch.nn
 
-from ..errors import SpaceError
-from ..space.layer_choice import LayerChoice
+from oneshot_core.errors import SpaceError
+from oneshot_core.space import LayerChoice
 
 _BY_NAME = {
     name.lower(): getattr(torch.nn, name)

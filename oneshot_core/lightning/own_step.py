@@ -1,0 +1,297 @@
+"""A strategy with a ``training_step`` of its own, as the reference system's have.
+
+Such a strategy runs the user's ``training_step`` where and as often as it likes, trains the
+architecture with its own optimizers, and says with ``advance_optimization(loss, batch_idx)`` which
+loss trains the weights. It is driven by :class:`OwnStep`, a manual driver that begins with the loss
+instead of the batch. A strategy that defines :meth:`search_step
+<oneshot_core.BaseOneShotLightningModule.search_step>` as well, or says ``automatic_optimization =
+True``, leaves the weights to Lightning, which trains them on what its ``training_step`` returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from ..errors import StrategyError
+from .manual import ManualDriver
+
+if TYPE_CHECKING:
+    from .module import BaseOneShotLightningModule
+
+
+def is_defined_by_strategy(cls: type, name: str) -> bool:
+    """Say whether a class of searches got its hook ``name`` from a strategy."""
+    owner = next(base for base in cls.__mro__ if name in base.__dict__)
+    here = f"{__package__}.facade"
+    return owner.__module__ != here and owner.__module__.partition(".")[0] not in (
+        "pytorch_lightning",
+        "lightning",
+    )
+
+
+def owns_batch(cls: type) -> bool:
+    """Say whether a strategy does with ``training_step`` what others do with ``search_step``."""
+    step = next(base for base in cls.__mro__ if "search_step" in base.__dict__)
+    return (
+        is_defined_by_strategy(cls, "training_step") and step.__module__ == f"{__package__}.module"
+    )
+
+
+def driver_of(search: BaseOneShotLightningModule, automatic: bool | None) -> ManualDriver | None:
+    """Return what drives a new search by hand; None leaves the weights to Lightning.
+
+    Args:
+        search: of any strategy.
+        automatic: the ``automatic_optimization`` that the strategy says; None if it says nothing.
+    """
+    if automatic is None:
+        automatic = not owns_batch(type(search))
+    if automatic:
+        return None
+    if is_defined_by_strategy(type(search), "training_step"):
+        return OwnStep(search)
+    return ManualDriver(search, 1, None, None)
+
+
+def require_agreement(search: BaseOneShotLightningModule) -> None:
+    """Raise if nobody, or more than one, would train the weights.
+
+    Only a strategy can cause it that overrides the property ``automatic_optimization``.
+    """
+    automatic, users = search.automatic_optimization, search.model.automatic_optimization
+    if automatic == users or (users and search.manual_driver is not None):
+        return
+    name = type(search).__name__
+    raise StrategyError(
+        f"automatic_optimization of {name} is {automatic}, that of {type(search.model).__name__} "
+        f"is {users}.\n"
+        "  expected: a strategy that leaves the property to its base class\n"
+        f"  fix: write `automatic_optimization = {automatic}` into the class {name} instead"
+    )
+
+
+def run_own_step(
+    search: BaseOneShotLightningModule,
+    step: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+) -> Any:
+    """Run ``step``, the ``training_step`` of a strategy, on one batch; return its output."""
+    batch_idx = int(search.trainer.fit_loop.epoch_loop.batch_idx)
+    if owns_batch(type(search)):  # else search_step has drawn already
+        search.reseed("train", search.current_epoch, batch_idx)
+    driver = search.manual_driver
+    try:
+        if isinstance(driver, OwnStep):
+            return driver.run(lambda: step(*args, **kwargs))
+        output = step(*args, **kwargs)
+    except Exception as error:
+        search.note_path(error)
+        raise
+    if search.scheduler_steps is not None:  # the user optimizes manually
+        search.scheduler_steps.advance_lr_schedulers()
+    return output
+
+
+class OwnStep(ManualDriver):
+    """Weight steps that a strategy asks for from its own ``training_step``.
+
+    Accumulation and clipping are those of the Trainer. Gradients that the strategy's own backward
+    passes leave in the weights never take part in a step.
+
+    Args:
+        search: whose user's module is trained.
+    """
+
+    remedy = "write the strategy as search_step(batch, batch_idx); the default driver can do this"
+
+    def __init__(self, search: BaseOneShotLightningModule) -> None:
+        super().__init__(search, 1, None, None)
+        self._inside_batch = False
+        self._accumulated: list[Tensor | None] | None = None
+        """Gradients of the weights since their last step; None right after one."""
+        self._stepped = False
+        """Whether the weights took a step in this batch."""
+        self._advanced_once = False
+        self._asked = False
+        """Whether the strategy itself steps the schedulers, in this fit."""
+
+    # --- set-up -----------------------------------------------------------------------------
+
+    def before_checks(self) -> None:
+        self.settled = self.search.trainer.state.fn != "fit"
+
+    def prepare(self) -> None:
+        self.settled = True
+        self.accumulate_grad_batches = int(self.search.trainer.accumulate_grad_batches)
+
+    def start(self, scheduler_config: Callable[[Mapping[str, Any], str], Any]) -> None:
+        super().start(scheduler_config)
+        self._accumulated = None
+        self._advanced_once = self._asked = False
+
+    def stop(self) -> None:
+        """Leave the Trainer as it is: its settings were only read."""
+
+    def _problem(self) -> str | None:
+        search = self.search
+        scaler = getattr(search.trainer.precision_plugin, "scaler", None)
+        if scaler is not None and search.architecture_optimizers() is not None:
+            return "the precision scales losses, which the strategy's own optimizers do not undo"
+        return super()._problem()
+
+    # --- one batch --------------------------------------------------------------------------
+
+    def run(self, step: Callable[[], Any]) -> Any:
+        """Run the strategy's step, then step the schedulers if it leaves that to others."""
+        trainer = self.search.trainer
+        self._inside_batch, self._stepped = True, False
+        try:
+            output = step()
+        finally:
+            self._inside_batch = False
+        self._require_training(output)
+        if not self._asked:
+            self._step_schedulers(int(trainer.fit_loop.epoch_loop.batch_idx), self._stepped)
+        return output
+
+    def advance(
+        self,
+        loss: Any,
+        batch_idx: int | None,
+        gradient_clip_val: float | None,
+        gradient_clip_algorithm: str | None,
+    ) -> None:
+        """Train the weights on ``loss``; a step is due where Lightning would do one."""
+        search, name = self.search, type(self.search).__name__
+        if not self._inside_batch:
+            raise StrategyError(
+                f"advance_optimization() of {name} was called outside of a training batch.\n"
+                "  expected: a call from training_step\n"
+                "  fix: call it there"
+            )
+        self._advanced_once = True
+        if batch_idx is None:
+            batch_idx = int(search.trainer.fit_loop.epoch_loop.batch_idx)
+        weights = [p for o in self._plan.optimizers for g in o.param_groups for p in g["params"]]
+        if self._accumulated is not None:
+            _set_gradients(weights, self._accumulated)
+        with self._clipping(gradient_clip_val, gradient_clip_algorithm):
+            self.train(_Once(loss, name), batch_idx)
+        if self._is_step(batch_idx):
+            self._accumulated, self._stepped = None, True
+        else:
+            self._accumulated = [p.grad for p in weights]
+            _set_gradients(weights, [None] * len(weights))
+
+    def advance_lr_schedulers(self, batch_idx: int | None = None) -> None:
+        self._asked = True
+        super().advance_lr_schedulers(batch_idx)
+
+    def _begins(self, batch_idx: int) -> bool:
+        return self._accumulated is None
+
+    def clip(self, optimizer: Any) -> None:
+        trainer = self.search.trainer
+        settings = trainer.gradient_clip_val, trainer.gradient_clip_algorithm
+        # Lightning refuses values that are not the Trainer's; here they stand in their place.
+        trainer.gradient_clip_val = trainer.gradient_clip_algorithm = None
+        try:
+            super().clip(optimizer)
+        finally:
+            trainer.gradient_clip_val, trainer.gradient_clip_algorithm = settings
+
+    @contextmanager
+    def _clipping(self, value: float | None, algorithm: str | None) -> Iterator[None]:
+        trainer = self.search.trainer
+        self.gradient_clip_val = trainer.gradient_clip_val if value is None else value
+        self.gradient_clip_algorithm = (
+            trainer.gradient_clip_algorithm if algorithm is None else algorithm
+        )
+        try:
+            yield
+        finally:
+            self.gradient_clip_val = self.gradient_clip_algorithm = None
+
+    def _require_training(self, output: Any) -> None:
+        loss = output.get("loss") if isinstance(output, Mapping) else output
+        steps = self.search.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        if self._advanced_once or steps.total.ready or not isinstance(loss, Tensor):
+            return
+        if loss.requires_grad:
+            name = type(self.search).__name__
+            raise StrategyError(
+                f"training_step of {name} returned a loss, and nothing was trained on it.\n"
+                "  expected: self.advance_optimization(loss, batch_idx), or a strategy that lets "
+                "Lightning train on what training_step returns\n"
+                f"  fix: call it; or write `automatic_optimization = True` into the class {name}"
+            )
+
+
+class _Once:
+    """A loss that was computed already, for optimizers that compute it when they need it."""
+
+    def __init__(self, loss: Any, strategy: str) -> None:
+        self.loss = loss
+        self.strategy = strategy
+        self.asked = False
+
+    def __call__(self) -> Any:
+        if self.asked:
+            raise StrategyError(
+                f"the optimizer of the weights computes the loss more than once in a step; "
+                f"training_step of {self.strategy} computed it once.\n"
+                "  expected: an optimizer with one loss for each step; LBFGS is none\n"
+                "  fix: take another optimizer, or write the strategy as search_step"
+            )
+        self.asked = True
+        return self.loss
+
+
+def _set_gradients(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> None:
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.grad = gradient
+
+
+def advance(
+    search: BaseOneShotLightningModule,
+    loss: Any = None,
+    batch_idx: int | None = None,
+    gradient_clip_val: float | None = None,
+    gradient_clip_algorithm: str | None = None,
+) -> bool:
+    """Train the weights as a ``training_step`` of the strategy asks for.
+
+    Returns:
+        False if the strategy has none, and Lightning's own step is to run.
+
+    Raises:
+        StrategyError: a loss is given where Lightning computes it, or missing where it does not.
+    """
+    name = type(search).__name__
+    driver = search.manual_driver
+    if isinstance(driver, OwnStep):
+        if loss is None and batch_idx is None:
+            raise StrategyError(
+                f"advance_optimization() of {name} was called without a loss.\n"
+                "  expected: the loss that training_step computed, or None and a batch index to "
+                "skip the batch\n"
+                "  fix: self.advance_optimization(loss, batch_idx)"
+            )
+        driver.advance(loss, batch_idx, gradient_clip_val, gradient_clip_algorithm)
+        return True
+    given = (loss, batch_idx, gradient_clip_val, gradient_clip_algorithm)
+    if any(value is not None for value in given):
+        raise StrategyError(
+            f"advance_optimization() of {name} got a loss or clipping, and Lightning trains the "
+            "weights.\n"
+            "  expected: advance_optimization() in search_step; Lightning runs the user's "
+            "training_step and clips as the Trainer says\n"
+            "  fix: leave the arguments out; or, for a training_step that trains by itself, write "
+            f"`automatic_optimization = False` into the class {name}"
+        )
+    return False
