@@ -742,6 +742,7 @@ class TestRefused:
             oneshot.inspect(model)
 
 
+@pytest.mark.slow
 def test_a_chain_of_200_choices_takes_seconds() -> None:
     model = nn.Sequential(
         *(

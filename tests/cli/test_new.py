@@ -144,6 +144,7 @@ def test_what_is_written_is_laid_out_as_ruff_would_whatever_its_name(
     python("-m", "ruff", "format", "--no-cache", "--check", ".", cwd=project)
 
 
+@pytest.mark.slow
 def test_a_new_package_is_installed_listed_checked_and_run(tmp_path: Path) -> None:
     project = generate(tmp_path, "cost", "command")
     site = installed(project)

@@ -6,9 +6,11 @@ import itertools
 import math
 import random
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 import pytest
+from torch import nn
 
 import oneshot_core as oneshot
 from oneshot_core import Architecture, ModelSpace
@@ -323,10 +325,15 @@ def test_a_row_that_is_too_wide_keeps_what_is_chosen() -> None:
     assert sum(b.width for b in line.boxes) <= WIDTH
 
 
+@cache
+def built(name: str) -> tuple[nn.Module, ModelSpace]:
+    model = oneshot.registry.load("space", name)()
+    return model, ModelSpace(model)
+
+
 def space_of(name: str, seed: int = 3) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return ``space`` of a record as far as cells are concerned, and an architecture."""
-    model = oneshot.registry.load("space", name)()
-    space = ModelSpace(model)
+    model, space = built(name)
     drawn = Architecture(space.sample(random.Random(seed)), space)
     # As folder.py reads it: lists where several are taken.
     return {
