@@ -137,15 +137,9 @@ class BaseSuperNetModule(nn.Module, ABC):
         :meth:`Decision.probabilities <oneshot_core.decision.Decision.probabilities>`.
         """
         return {
-            decision.spec.label: dict(
-                zip(
-                    decision.spec.candidates,
-                    decision.probabilities().detach().tolist(),
-                    strict=True,
-                )
-            )
-            for decision in self.decisions
-            if decision.spec.label not in memo and decision.spec.interval is None
+            d.spec.label: dict(zip(d.spec.candidates, d.probabilities().tolist(), strict=True))
+            for d in self.decisions
+            if d.spec.label not in memo and d.spec.interval is None
         }
 
 

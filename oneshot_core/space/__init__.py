@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .computed import Declared, apply, if_else, maximum, minimum
 from .constraint import constrain, constraints_of
 from .diagram import Diagram, HasDiagram, Link, Node, diagrams_in
 from .graph import GraphWhenFrozen, as_graph
@@ -25,24 +26,15 @@ from .running import running
 from .spec import Candidate, Choice, Interval, ParameterSpec
 from .value import (
     Computed,
-    Declared,
-    RangeChoice,
     Taken,
     Value,
-    ValueChoice,
-    apply,
-    choice,
     combinations_of,
-    if_else,
-    loguniform,
-    maximum,
-    minimum,
     resolve,
     specs_in,
-    uniform,
     values_in,
     variables_in,
 )
+from .value_choice import RangeChoice, ValueChoice, choice, loguniform, uniform
 
 __all__ = [
     "Branches",

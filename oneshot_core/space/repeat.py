@@ -13,7 +13,8 @@ from ..errors import SpaceError
 from .mutable import Branches, Gates, MutableModule, check_label
 from .running import running
 from .spec import Choice, ParameterSpec
-from .value import Value, ValueChoice
+from .value import Value
+from .value_choice import ValueChoice
 
 BlockFactory: TypeAlias = Callable[[int], nn.Module]
 
