@@ -187,10 +187,7 @@ class Architecture(Mapping[str, Choice]):
         """Return what :meth:`save` writes, as plain data."""
         data: dict[str, object] = {"schema": SCHEMA, "choices": dict(self._choices)}
         if self._space is not None:
-            data["space"] = {
-                "fingerprint": self._space.fingerprint,
-                "parameters": self._space.parameters,
-            }
+            data["space"] = self._space._asdict()
         if self._leads is not None:
             data["leads"] = {
                 label: [p if math.isfinite(p) else None for p in lead]
@@ -249,14 +246,11 @@ class Architecture(Mapping[str, Choice]):
         return _rebuild, (dict(self._choices), self._space, self._leads)
 
 
-class SpaceRecord:
+class SpaceRecord(NamedTuple):
     """What an architecture remembers of its space."""
 
-    __slots__ = ("fingerprint", "parameters")
-
-    def __init__(self, fingerprint: str, parameters: dict[str, dict[str, object]]) -> None:
-        self.fingerprint = fingerprint
-        self.parameters = parameters
+    fingerprint: str
+    parameters: dict[str, dict[str, object]]
 
     @classmethod
     def of(cls, space: ModelSpace) -> SpaceRecord:

@@ -17,12 +17,7 @@ from .supernet import BaseSuperNetModule
 
 
 def plain_copy(root: nn.Module, chosen: Mapping[str, Choice], *, fresh: bool) -> nn.Module:
-    """Return a copy of ``root`` that computes ``chosen`` and holds nothing of this project.
-
-    Args:
-        root: a model with choices, before or after mutation; stays as it is.
-        chosen: label -> choice, for all labels that decide something.
-        fresh: whether the weights are initialised anew instead of copied.
+    """Return a copy of ``root`` that computes ``chosen``; with ``fresh``, with new weights.
 
     Raises:
         FreezeError: a module cannot be copied, or not initialised anew.
@@ -108,8 +103,8 @@ class _Freezer:
                 {label: self.chosen[label] for label in module.search_space_spec()}
             )
         path = self.paths[module]
-        labels = [spec.label for spec in module.specs_at(path)]
-        return module.select_at(path, {label: self.chosen[label] for label in labels})
+        chosen = {spec.label: self.chosen[spec.label] for spec in module.specs_at(path)}
+        return module.select_at(path, chosen)
 
 
 def _without_plugin_classes(root: nn.Module) -> nn.Module:

@@ -77,17 +77,11 @@ class BaseSuperNetModule(nn.Module, ABC):
         return {}
 
     def gates(self) -> Gates:
-        """Return the submodules that run only under conditions on more than one choice.
-
-        As :meth:`branches`, for what no single candidate decides.
-        """
+        """Return the submodules that run only under conditions on more than one choice."""
         return ()
 
     def impossible(self) -> Iterator[tuple[Mapping[str, Choice], str]]:
-        """Yield combinations of choices that cannot be built, and why.
-
-        Constraints must exclude them. Nothing, where every combination works.
-        """
+        """Yield combinations of choices that cannot be built, and why; constraints exclude them."""
         yield from ()
 
     def diagram_at(self, path: str) -> Diagram | None:

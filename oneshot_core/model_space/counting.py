@@ -112,21 +112,18 @@ class _Ways:
         shared = Counter(label for node in nodes for label in _labels(node) - chosen.keys())
         here = {s.label: s for node in nodes for s in node.specs if s.label not in chosen}
         label = max(shared, key=lambda name: (shared[name], name in here))
-        if shared[label] == 1:  # nothing is shared, so something that is active
+        constrained = set().union(*(condition.labels for condition in self.conditions))
+        # Decide something that is active if nothing is shared, or if it matters to a condition
+        # whether the label is active.
+        if shared[label] == 1 or (label not in here and label in constrained):
             label = next(iter(here))
         spec, branching = _spec_of(label, nodes)
-        constrained = any(label in condition.labels for condition in self.conditions)
         if label not in here:
-            if constrained:  # it matters whether it is active: decide something that is
-                label = next(iter(here))
-                spec, branching = _spec_of(label, nodes)
-                constrained = any(label in condition.labels for condition in self.conditions)
-            else:
-                without = self.count(nodes, {**chosen, label: _FORBIDDEN})
-                choices = [spec.default] if not branching else list(spec.choices())
-                each = [self.count(nodes, {**chosen, label: c}) - without for c in choices]
-                return without + (sum(each) if branching else spec.size * each[0])
-        if not constrained and not branching:
+            without = self.count(nodes, {**chosen, label: _FORBIDDEN})
+            choices = [spec.default] if not branching else list(spec.choices())
+            each = [self.count(nodes, {**chosen, label: c}) - without for c in choices]
+            return without + (sum(each) if branching else spec.size * each[0])
+        if label not in constrained and not branching:
             return spec.size * self.count(nodes, {**chosen, label: spec.default})
         total = 0
         for choice in spec.choices():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
@@ -131,20 +131,18 @@ class Reader:
                     "  fix: give the second one another label, or the same candidates"
                 )
             self.used_at.setdefault(spec.label, []).append(path)
-        conditional: set[nn.Module] = set()
         by_label = {spec.label: spec for spec in specs}
-        for label, by_candidate in branches.items():
-            for candidate, parts in by_candidate.items():
-                conditional.update(parts)
-                below = self.nodes(parts)
-                if below:
-                    taken = _Taken(by_label[label], candidate)
-                    node.gates.append(Gate(frozenset([label]), taken, below))
-        for condition, parts in gates:
+        conditions: list[tuple[frozenset[str], Callable[..., bool], Sequence[nn.Module]]] = [
+            (frozenset([label]), _Taken(by_label[label], candidate), parts)
+            for label, by_candidate in branches.items()
+            for candidate, parts in by_candidate.items()
+        ]
+        conditions += [(frozenset(value.specs), value.evaluate, parts) for value, parts in gates]
+        conditional: set[nn.Module] = set()
+        for labels, opens, parts in conditions:
             conditional.update(parts)
-            below = self.nodes(parts)
-            if below:
-                node.gates.append(Gate(frozenset(condition.specs), condition.evaluate, below))
+            if below := self.nodes(parts):
+                node.gates.append(Gate(labels, opens, below))
         independent = _independent(specs, node.gates)
         if len(independent) > 1:
             node.specs, node.gates, node.always = (), [], independent

@@ -15,9 +15,7 @@ class Declared(Computed):
     """A computed value of which all possible results are known beforehand; see :func:`apply`.
 
     Args:
-        text: see :class:`Computed`.
-        function: see there.
-        operands: see there.
+        text: see :class:`Computed`, as for ``function`` and ``operands``.
         domain: the possible results.
 
     Raises:
@@ -25,11 +23,7 @@ class Declared(Computed):
     """
 
     def __init__(
-        self,
-        text: str,
-        function: Callable[..., Any],
-        *operands: Any,
-        domain: Iterable[Candidate],
+        self, text: str, function: Callable[..., Any], *operands: Any, domain: Iterable[Candidate]
     ) -> None:
         super().__init__(text, function, *operands)
         self.domain = tuple(dict.fromkeys(map(without_lists, domain)))

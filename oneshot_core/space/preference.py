@@ -1,4 +1,7 @@
-"""The choices that probabilities of single candidates prefer, and how far these are ahead."""
+"""The choices that probabilities of single candidates prefer, and how far these are ahead.
+
+``shares`` says for each candidate how probable it is to be taken; its shape is ``(n_candidates,)``.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,7 @@ from .spec import Choice, ParameterSpec
 
 
 def most_probable(spec: ParameterSpec, shares: Tensor, k: int) -> list[tuple[Choice, float]]:
-    """Return the ``k`` most probable choices and their log-probabilities, best first.
-
-    Args:
-        spec: a choice between candidates, which are treated as independent.
-        shares: how probable each candidate is to be taken; shape ``(n_candidates,)``.
-        k: how many; fewer are returned if there are no more.
-    """
+    """Return the ``k`` best choices and their log-probabilities; see ``Decision.top_k``."""
     scores = shares.log().tolist()
     if spec.n_chosen is None:
         left = (1 - shares).clamp_min(0).log().tolist()
@@ -46,13 +43,7 @@ def most_probable(spec: ParameterSpec, shares: Tensor, k: int) -> list[tuple[Cho
 
 
 def lead_of(spec: ParameterSpec, shares: Tensor, choice: Choice) -> tuple[float, float]:
-    """Return how probable ``choice`` is, and what else could most easily be; see ``Decision.lead``.
-
-    Args:
-        spec: a choice between candidates.
-        shares: how probable each candidate is to be taken; shape ``(n_candidates,)``.
-        choice: one of the choices of ``spec``.
-    """
+    """Return how probable ``choice`` is, and what else could be; see ``Decision.lead``."""
     p = dict(zip(spec.candidates, shares.tolist(), strict=True))
     members = set(spec.members(choice))
     if spec.n_chosen is None:
@@ -63,12 +54,7 @@ def lead_of(spec: ParameterSpec, shares: Tensor, choice: Choice) -> tuple[float,
 
 
 def entropy_of(spec: ParameterSpec, shares: Tensor) -> float:
-    """Return how undecided a choice between candidates is, from 0 to 1; see ``Decision.entropy``.
-
-    Args:
-        spec: a choice between two or more candidates.
-        shares: how probable each candidate is to be taken; shape ``(n_candidates,)``.
-    """
+    """Return how undecided a choice is, from 0 to 1; see ``Decision.entropy``."""
     if spec.n_chosen is None:
         each = -(torch.xlogy(shares, shares) + torch.xlogy(1 - shares, 1 - shares)) / math.log(2)
         return float(each.mean())

@@ -154,8 +154,7 @@ class Value(ABC):
     def __float__(self) -> NoReturn:
         raise self._unknown("used as a number", "give it to a layer of oneshot.nn")
 
-    def __index__(self) -> NoReturn:
-        raise self._unknown("used as a number", "give it to a layer of oneshot.nn")
+    __index__ = __float__
 
     @classmethod
     def __torch_function__(
