@@ -9,7 +9,7 @@ from typing import TypeAlias
 
 from ..space.spec import Choice, ParameterSpec
 from .reading import Node, active_nodes, closure, reachable
-from .tied import Condition, Tied, TooManyError, groups_of
+from .tied import Condition, Tied, TooManyError, grouped, groups_of
 
 MAX_COUNTED = 500_000
 """Choices that are tried to count tied choices."""
@@ -90,7 +90,7 @@ class _Ways:
         open_labels = [(node, _labels(node) - chosen.keys()) for node in undecided]
         return math.prod(
             self.count_group(members, labels, chosen)
-            for labels, members in _groups(open_labels, self.conditions)
+            for labels, members in grouped(open_labels, self.conditions)
         )
 
     def count_group(self, nodes: list[Node], labels: set[str], chosen: _Chosen) -> int:
@@ -133,36 +133,6 @@ class _Ways:
             if all(condition.holds(decided) for condition in asked):
                 total += self.count(nodes, further)
         return total
-
-
-def _groups(
-    nodes: Sequence[tuple[Node, set[str]]], conditions: Sequence[Condition]
-) -> list[tuple[set[str], list[Node]]]:
-    """Put nodes together that share a label or a condition, directly or through others."""
-    leader: dict[str, str] = {}
-
-    def leading(label: str) -> str:
-        while leader[label] != label:
-            leader[label] = label = leader[leader[label]]
-        return label
-
-    def join(labels: Iterable[str]) -> None:
-        first: str | None = None
-        for label in labels:
-            own = leading(leader.setdefault(label, label))
-            first = own if first is None else first
-            leader[own] = first
-
-    for _, labels in nodes:
-        join(labels)
-    for condition in conditions:
-        join(label for label in condition.labels if label in leader)
-    groups: dict[str, tuple[set[str], list[Node]]] = {}
-    for node, labels in nodes:
-        joined, members = groups.setdefault(leading(next(iter(labels))), (set(), []))
-        joined |= labels
-        members.append(node)
-    return list(groups.values())
 
 
 def _labels(node: Node) -> set[str]:
