@@ -24,11 +24,7 @@ if TYPE_CHECKING:
     from .discovery import Registry
     from .hooks import MutationHook, no_default_hook
     from .hookspecs import Component, hookimpl
-    from .lightning import (
-        AtomicCheckpointIO,
-        BaseOneShotLightningModule,
-        search,
-    )
+    from .lightning import AtomicCheckpointIO, BaseOneShotLightningModule, search
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
     from .space import (
@@ -102,51 +98,15 @@ _HOME = {
 }
 
 __all__ = [
-    "Active",
-    "Architecture",
-    "AtomicCheckpointIO",
-    "BaseOneShotLightningModule",
-    "BaseSuperNetModule",
-    "Cell",
-    "Component",
-    "Decision",
-    "DecisionTable",
-    "InputChoice",
-    "Inspection",
-    "LayerChoice",
-    "LogCheckpointRow",
-    "ModelSpace",
-    "Mutable",
-    "MutableModule",
-    "MutationHook",
-    "ParameterSpec",
-    "ParetoFront",
-    "RangeChoice",
-    "Ranked",
-    "Ranking",
-    "Registry",
-    "Repeat",
-    "SeedEachBatch",
-    "Value",
-    "ValueChoice",
-    "__version__",
-    "choice",
-    "constrain",
-    "freeze",
-    "hookimpl",
-    "if_else",
-    "inspect",
-    "loguniform",
-    "maximum",
-    "merge_optimizers",
-    "minimum",
-    "nn",
-    "no_default_hook",
-    "registry",
-    "search",
-    "traverse_and_mutate_submodules",
-    "uniform",
-]
+    "Active", "Architecture", "AtomicCheckpointIO", "BaseOneShotLightningModule",
+    "BaseSuperNetModule", "Cell", "Component", "Decision", "DecisionTable", "InputChoice",
+    "Inspection", "LayerChoice", "LogCheckpointRow", "ModelSpace", "Mutable", "MutableModule",
+    "MutationHook", "ParameterSpec", "ParetoFront", "RangeChoice", "Ranked", "Ranking",
+    "Registry", "Repeat", "SeedEachBatch", "Value", "ValueChoice", "__version__", "choice",
+    "constrain", "freeze", "hookimpl", "if_else", "inspect", "loguniform", "maximum",
+    "merge_optimizers", "minimum", "nn", "no_default_hook", "registry", "search",
+    "traverse_and_mutate_submodules", "uniform",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
-import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import (
@@ -20,14 +18,13 @@ from typing import (
     runtime_checkable,
 )
 
-from torch import fx, nn
+from torch import nn
 
-from .errors import ArchitectureError, FreezeError
+from .errors import ArchitectureError
 from .files import write_text
+from .freezing import plain_copy
 from .model_space import ModelSpace
-from .space.graph import GraphWhenFrozen, as_graph
-from .space.mutable import MutableModule
-from .space.patch import Patch
+from .space.computed import without_lists
 from .space.spec import Choice
 from .supernet import BaseSuperNetModule
 from .tables import Table
@@ -190,10 +187,7 @@ class Architecture(Mapping[str, Choice]):
         """Return what :meth:`save` writes, as plain data."""
         data: dict[str, object] = {"schema": SCHEMA, "choices": dict(self._choices)}
         if self._space is not None:
-            data["space"] = {
-                "fingerprint": self._space.fingerprint,
-                "parameters": self._space.parameters,
-            }
+            data["space"] = self._space._asdict()
         if self._leads is not None:
             data["leads"] = {
                 label: [p if math.isfinite(p) else None for p in lead]
@@ -252,14 +246,11 @@ class Architecture(Mapping[str, Choice]):
         return _rebuild, (dict(self._choices), self._space, self._leads)
 
 
-class SpaceRecord:
+class SpaceRecord(NamedTuple):
     """What an architecture remembers of its space."""
 
-    __slots__ = ("fingerprint", "parameters")
-
-    def __init__(self, fingerprint: str, parameters: dict[str, dict[str, object]]) -> None:
-        self.fingerprint = fingerprint
-        self.parameters = parameters
+    fingerprint: str
+    parameters: dict[str, dict[str, object]]
 
     @classmethod
     def of(cls, space: ModelSpace) -> SpaceRecord:
@@ -307,7 +298,7 @@ def _read_choice(label: object, value: object) -> Choice:
             "  expected: a label with a name, a number, True, False, None, or a list of those\n"
             "  fix: write for example {'stem': 'conv3', 'depth': 2}"
         )
-    return cast(Choice, _as_tuple(value))
+    return cast(Choice, without_lists(value))
 
 
 def _is_plain(value: object) -> bool:
@@ -316,10 +307,6 @@ def _is_plain(value: object) -> bool:
     if isinstance(value, float):
         return math.isfinite(value)
     return value is None or isinstance(value, (str, int))
-
-
-def _as_tuple(value: object) -> object:
-    return tuple(map(_as_tuple, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _show(choice: Choice) -> str:
@@ -378,121 +365,4 @@ def freeze(
     root = source.model if isinstance(source, Search) else source
     space = ModelSpace(root)
     known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
-    frozen = _Freezer(root, known.validate(space)).freeze(root)
-    if weights == "fresh":
-        _reset(frozen)  # before classes that know how to initialise themselves become graphs
-    return _without_plugin_classes(frozen)
-
-
-class _Gone:
-    """Stands for an attribute of ours on a user's module, until it is taken off the copy."""
-
-
-class _Freezer:
-    """Copies what is chosen, in one pass.
-
-    ``copy.deepcopy`` already copies each object once and keeps sharing, through its memo.
-    Before the root is copied, every choice is entered there with the copy of what replaces
-    it, innermost first; so unchosen candidates are never touched.
-    """
-
-    def __init__(self, root: nn.Module, architecture: Architecture) -> None:
-        self.chosen = architecture
-        self.paths = {module: path for path, module in root.named_modules()}
-        self.memo: dict[int, object] = {}
-        self.slices: dict[object, nn.Parameter] = {}
-        self.ready: set[nn.Module] = set()
-
-    def freeze(self, root: nn.Module) -> nn.Module:
-        self.prepare(root)
-        frozen = self.copy(root, "")
-        for path, module in frozen.named_modules():
-            for name in [n for n, value in module.__dict__.items() if isinstance(value, _Gone)]:
-                del module.__dict__[name]
-            if isinstance(module, (MutableModule, BaseSuperNetModule)):
-                raise FreezeError(
-                    f"a {type(module).__name__} is left at {path!r} of the frozen network.\n"
-                    "  expected: every choice in the submodules of the model\n"
-                    "  fix: register the choice as a submodule of what uses it"
-                )
-        return frozen
-
-    def prepare(self, module: nn.Module) -> None:
-        """Enter the choices at and below ``module`` into the memo."""
-        if module in self.ready:
-            return
-        self.ready.add(module)
-        for value in module.__dict__.values():
-            if isinstance(value, Patch):
-                self.memo[id(value)] = _Gone()
-        if not isinstance(module, (MutableModule, BaseSuperNetModule)):
-            for child in module.children():
-                self.prepare(child)
-            return
-        replacement = self.select(module)
-        self.tie(replacement)
-        self.prepare(replacement)
-        self.memo[id(module)] = self.copy(replacement, self.paths.get(module, ""))
-
-    def copy(self, module: nn.Module, path: str) -> nn.Module:
-        """Return a copy of ``module``, which stands at ``path``, with what is in the memo."""
-        try:
-            return copy.deepcopy(module, self.memo)
-        except (TypeError, RuntimeError, AttributeError, pickle.PicklingError) as error:
-            raise FreezeError(
-                f"the {type(module).__name__} at {path!r} cannot be copied: {error}.\n"
-                "  expected: modules that copy.deepcopy takes, tensors in parameters and buffers\n"
-                "  fix: keep handles, locks and the like out of it, or give it a __deepcopy__"
-            ) from error
-
-    def tie(self, module: nn.Module) -> None:
-        """Let parameters that were cut in the same way from one parameter be one again."""
-        for part in module.modules():
-            for name, parameter in part._parameters.items():
-                origin = getattr(parameter, "_oneshot_slice", None)
-                if parameter is not None and origin is not None:
-                    part._parameters[name] = self.slices.setdefault(origin, parameter)
-
-    def select(self, module: MutableModule | BaseSuperNetModule) -> nn.Module:
-        if isinstance(module, BaseSuperNetModule):
-            return module.select(
-                {label: self.chosen[label] for label in module.search_space_spec()}
-            )
-        path = self.paths[module]
-        labels = [spec.label for spec in module.specs_at(path)]
-        return module.select_at(path, {label: self.chosen[label] for label in labels})
-
-
-def _without_plugin_classes(root: nn.Module) -> nn.Module:
-    """Turn modules that are to be graphs into graphs, outermost first, shared ones once.
-
-    The root comes last: what it holds in modules that stay, such as a frozen cell, is in those.
-    """
-    graphs: dict[nn.Module, nn.Module] = {}
-    for path, parent in list(root.named_modules()):
-        if isinstance(parent, GraphWhenFrozen):
-            continue  # in the graph of what held it
-        for name, child in parent._modules.items():
-            if isinstance(child, GraphWhenFrozen):
-                if child not in graphs:
-                    graphs[child] = as_graph(child, f"{path}.{name}".lstrip("."))
-                parent._modules[name] = graphs[child]
-    for module in root.modules():
-        calls = module.__dict__.get("forward")  # of a chain of blocks, see Repeat.select_at
-        if isinstance(calls, fx.GraphModule):
-            calls._modules.update({name: module._modules[name] for name in calls._modules})
-    return as_graph(root, "") if isinstance(root, GraphWhenFrozen) else root
-
-
-def _reset(module: nn.Module) -> None:
-    # Children first, as constructors do it: a parent may initialise its children its own way.
-    for path, part in reversed(list(module.named_modules())):
-        reset = getattr(part, "reset_parameters", None) or getattr(part, "_reset_parameters", None)
-        if callable(reset):
-            reset()
-        elif part._parameters and any(p is not None for p in part._parameters.values()):
-            raise FreezeError(
-                f"{type(part).__name__} at {path!r} cannot be initialised anew.\n"
-                "  expected: a method reset_parameters() on every module with own parameters\n"
-                "  fix: write one, or freeze a newly built model with weights='inherit'"
-            )
+    return plain_copy(root, known.validate(space), fresh=weights == "fresh")

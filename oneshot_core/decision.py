@@ -7,18 +7,16 @@ whether they were sampled, superposed or pinned; the decision never learns what 
 
 from __future__ import annotations
 
-import math
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
-from functools import reduce
-from itertools import combinations
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .errors import LabelError, StrategyError
+from .space.preference import entropy_of, lead_of, most_probable
 from .space.spec import Candidate, Choice, ParameterSpec
 
 
@@ -92,13 +90,7 @@ class Decision(nn.Module, ABC):
         ones; where any subset may be taken, the mean of binary entropies. NaN if they are not
         finite. Only for decisions between two or more candidates.
         """
-        with torch.no_grad():
-            p = self.probabilities().double().cpu()
-        if self.spec.n_chosen is None:
-            each = -(torch.xlogy(p, p) + torch.xlogy(1 - p, 1 - p)) / math.log(2)
-            return float(each.mean())
-        shares = p / p.sum()
-        return float(-torch.xlogy(shares, shares).sum()) / math.log(len(p))
+        return entropy_of(self.spec, self._shares())
 
     @property
     def superposes(self) -> bool:
@@ -129,10 +121,8 @@ class Decision(nn.Module, ABC):
 
         None unpins, too, unless it is a candidate.
         """
-        if choice is None and not self.spec.contains(None):
-            self._pinned = None
-        else:
-            self._pinned = (self.spec.normalise(choice),)
+        unpins = choice is None and not self.spec.contains(None)
+        self._pinned = None if unpins else (self.spec.normalise(choice),)
 
     def unpin(self) -> None:
         """Follow the strategy again."""
@@ -163,38 +153,7 @@ class Decision(nn.Module, ABC):
             raise ValueError(f"top_k needs k >= 1, got {k}")
         if self.spec.interval is not None:  # no preference can be learned for a number
             return [(self.spec.default, 0.0)]
-        with torch.no_grad():
-            p = self.probabilities().double().cpu()
-        scores = p.log().tolist()
-        if self.spec.n_chosen is None:
-            without = (1 - p).clamp_min(0).log().tolist()
-            return self._top_subsets(k, scores, without)
-        order = sorted(range(len(scores)), key=lambda i: -scores[i])
-        n = self.spec.n_chosen
-        # The k best subsets of size n lie within the n + k - 1 best candidates.
-        pool = sorted(order[: n + k - 1])
-        ranked = sorted(
-            # fsum: rounding must not tell equals apart by the order of their terms.
-            (-math.fsum(scores[i] for i in subset), subset)
-            for subset in combinations(pool, n)
-        )
-        return [
-            (self.spec.normalise([self.spec.candidates[i] for i in subset]), -negative)
-            for negative, subset in ranked[:k]
-        ]
-
-    def _top_subsets(
-        self, k: int, taken: list[float], left: list[float]
-    ) -> list[tuple[Choice, float]]:
-        position = {candidate: i for i, candidate in enumerate(self.spec.candidates)}
-
-        def score(choice: Choice) -> float:
-            members = {position[c] for c in self.spec.members(choice)}
-            return math.fsum(taken[i] if i in members else left[i] for i in position.values())
-
-        scored = [(choice, score(choice)) for choice in self.spec.choices()]
-        scored.sort(key=lambda pair: -pair[1])
-        return scored[:k]
+        return most_probable(self.spec, self._shares(), k)
 
     def lead(self, choice: Choice) -> tuple[float, float]:
         """Return how probable ``choice`` is, and how probable what else could most easily be.
@@ -206,51 +165,15 @@ class Decision(nn.Module, ABC):
         """
         if self.spec.interval is not None:  # no preference can be learned for a number
             return 0.0, 0.0
-        with torch.no_grad():
-            shares = self.probabilities().double().cpu().tolist()
-        p = dict(zip(self.spec.candidates, shares, strict=True))
-        members = set(self.spec.members(choice))
-        if self.spec.n_chosen is None:
-            done = min(share if c in members else 1 - share for c, share in p.items())
-            return done, 1 - done
-        left = [share for c, share in p.items() if c not in members]
-        return min(p[c] for c in members), max(left, default=0.0)
+        return lead_of(self.spec, self._shares(), choice)
+
+    @torch.no_grad()
+    def _shares(self) -> Tensor:
+        return self.probabilities().double().cpu()
 
     def draw_uniform(self) -> Choice:
         """Draw a choice from :attr:`rng`: by the prior if there is one, else all equally often."""
         return self.spec.draw(self.rng)
-
-
-def joint(decisions: Iterable[Decision]) -> list[tuple[dict[str, Choice], Tensor | None]]:
-    """Return the combinations of choices that take part, each with its weight.
-
-    For a module that depends on several decisions. Weights multiply, since decisions are
-    independent; None where no decision weights anything. A decision that takes several candidates
-    at once gives one choice, and must not superpose.
-    """
-    combinations: list[tuple[dict[str, Choice], Tensor | None]] = [({}, None)]
-    for decision in decisions:
-        combinations = [
-            ({**chosen, decision.spec.label: choice}, times(weight, own))
-            for chosen, weight in combinations
-            for choice, own in _choices(decision)
-        ]
-    return combinations
-
-
-def _choices(decision: Decision) -> list[tuple[Choice, Tensor | None]]:
-    active = decision.active()
-    if decision.spec.n_chosen == 1:
-        return [(a.candidate, a.weight) for a in active]
-    weight = reduce(times, (a.weight for a in active), None)
-    return [(decision.spec.normalise([a.candidate for a in active]), weight)]
-
-
-def times(one: Tensor | None, other: Tensor | None) -> Tensor | None:
-    """Multiply two weights; None is "as it is"."""
-    if one is None or other is None:
-        return other if one is None else one
-    return one * other
 
 
 class DecisionTable(nn.Module):

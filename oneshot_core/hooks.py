@@ -41,10 +41,8 @@ class HookResult:
             HookReturnError: for anything else.
         """
         # `is`, never truth: an empty nn.Sequential is falsy.
-        if answer is None or answer is False:
-            return cls(None, suppress=False)
-        if answer is True:
-            return cls(None, suppress=True)
+        if answer is None or answer is False or answer is True:
+            return cls(None, suppress=answer is True)
         if isinstance(answer, nn.Module):
             return cls(answer, suppress=True)
         match answer:
@@ -58,11 +56,7 @@ class HookResult:
 
 
 def run_hooks(
-    hooks: Sequence[MutationHook],
-    module: nn.Module,
-    path: str,
-    memo: Memo,
-    options: Options,
+    hooks: Sequence[MutationHook], module: nn.Module, path: str, memo: Memo, options: Options
 ) -> nn.Module:
     """Offer ``module`` to each hook in turn; return what should stand there.
 

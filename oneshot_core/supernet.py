@@ -77,17 +77,11 @@ class BaseSuperNetModule(nn.Module, ABC):
         return {}
 
     def gates(self) -> Gates:
-        """Return the submodules that run only under conditions on more than one choice.
-
-        As :meth:`branches`, for what no single candidate decides.
-        """
+        """Return the submodules that run only under conditions on more than one choice."""
         return ()
 
     def impossible(self) -> Iterator[tuple[Mapping[str, Choice], str]]:
-        """Yield combinations of choices that cannot be built, and why.
-
-        Constraints must exclude them. Nothing, where every combination works.
-        """
+        """Yield combinations of choices that cannot be built, and why; constraints exclude them."""
         yield from ()
 
     def diagram_at(self, path: str) -> Diagram | None:
@@ -137,15 +131,9 @@ class BaseSuperNetModule(nn.Module, ABC):
         :meth:`Decision.probabilities <oneshot_core.decision.Decision.probabilities>`.
         """
         return {
-            decision.spec.label: dict(
-                zip(
-                    decision.spec.candidates,
-                    decision.probabilities().detach().tolist(),
-                    strict=True,
-                )
-            )
-            for decision in self.decisions
-            if decision.spec.label not in memo and decision.spec.interval is None
+            d.spec.label: dict(zip(d.spec.candidates, d.probabilities().tolist(), strict=True))
+            for d in self.decisions
+            if d.spec.label not in memo and d.spec.interval is None
         }
 
 

@@ -160,22 +160,20 @@ class _Walk:
         is_supernet = BaseSuperNetModule in type(new).__mro__
         if is_supernet:
             self.found.append(cast(BaseSuperNetModule, new))
-        if new is child:
-            if self.topdown and child._modules:  # most modules are leaves
-                self.visit(child, path)
-        elif self.topdown:
-            self._walk_replacement(child, new, path)
-        else:
+        if new is not child:
             before = len(self.found)
             self._walk_replacement(child, new, path)
-            if is_supernet:  # children before parents
+            if is_supernet and not self.topdown:  # children before parents
                 self.found.append(self.found.pop(before - 1))
+        elif self.topdown and child._modules:  # most modules are leaves
+            self.visit(child, path)
 
     def _walk_replacement(self, child: nn.Module, new: nn.Module, path: str) -> None:
         created = child not in self.original
         self.generation += created
         if self.generation > MAX_GENERATIONS:
-            raise _endless(repr(_shorten(path)))
+            # The beginning of a path is enough: what repeats below it says nothing.
+            raise _endless(repr(path if len(path) <= 60 else path[:60].rstrip(".") + "…"))
         self.entered.add(new)
         self.visit(new, path)
         self.entered.discard(new)
@@ -218,10 +216,9 @@ class _Walk:
 def _is_sealed(module: nn.Module) -> bool:
     cls = type(module)
     # The classes last: most modules have no such attribute.
-    return bool(getattr(cls, "sealed", False)) and not {
-        MutableModule,
-        BaseSuperNetModule,
-    }.isdisjoint(cls.__mro__)
+    return bool(getattr(cls, "sealed", False)) and (
+        MutableModule in cls.__mro__ or BaseSuperNetModule in cls.__mro__
+    )
 
 
 def _require_no_choice(sealed: nn.Module, path: str) -> None:
@@ -256,11 +253,6 @@ def _endless(where: str) -> MutationError:
         "tree that Python can recurse\n"
         "  fix: let the hook recognise what it created, for example by its type"
     )
-
-
-def _shorten(path: str, length: int = 60) -> str:
-    """Keep the beginning of a path: what repeats below it says nothing."""
-    return path if len(path) <= length else path[:length].rstrip(".") + "…"
 
 
 def _join(prefix: str, name: str) -> str:

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from oneshot_core.architecture import SCHEMA, Architecture, Patch, freeze
+from oneshot_core.architecture import SCHEMA, Architecture, freeze
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import ArchitectureError, FreezeError
 from oneshot_core.model_space import ModelSpace
@@ -26,6 +26,7 @@ from oneshot_core.space import (
     InputChoice,
     LayerChoice,
     Mutable,
+    Patch,
     Repeat,
 )
 from oneshot_core.supernet import BaseSuperNetModule

@@ -15,9 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from oneshot_core.decision import Active, Decision, DecisionTable, joint
+from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import ArchitectureError, LabelError
 from oneshot_core.space import Choice, ParameterSpec
+from oneshot_plugins.supernets.joint import joint
 
 ABC = ("a", "b", "c")
 

@@ -25,7 +25,7 @@ RANK = {
     "space": 1, "optimizers": 1, "files": 1,
     "decision": 2, "hooks": 2,
     "supernet": 3,
-    "traversal": 4, "model_space": 4,
+    "traversal": 4, "model_space": 4, "freezing": 4,
     "architecture": 5, "searching": 5,
     "hookspecs": 6,
     "discovery": 7,
@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "run": {"costs", "ranking"},
     "elastic": {"supernets"},
     "search": {"ranking"},
-    "spaces": {"cells", "elastic"},
+    "spaces": {"cells", "elastic", "supernets"},
     "strategies": {"costs"},
 }
 """Which of our plugins imports which others."""

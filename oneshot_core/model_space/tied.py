@@ -12,12 +12,14 @@ from __future__ import annotations
 import math
 import random
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..space.spec import Choice, ParameterSpec
+
+T = TypeVar("T")
 
 
 class Condition(Protocol):
@@ -119,15 +121,44 @@ def groups_of(
     specs: Sequence[ParameterSpec], conditions: Sequence[Condition]
 ) -> list[list[ParameterSpec]]:
     """Return the groups that no condition connects, each in the order of ``specs``."""
-    group_of = {spec.label: frozenset([spec.label]) for spec in specs}
+    return [group for _, group in grouped([(s, {s.label}) for s in specs], conditions)]
+
+
+def grouped(
+    items: Sequence[tuple[T, set[str]]], conditions: Sequence[Condition]
+) -> list[tuple[set[str], list[T]]]:
+    """Put items together that share a label or a condition, directly or through others.
+
+    Args:
+        items: each with its labels, at least one.
+        conditions: what connects labels.
+
+    Returns:
+        The labels and the items of each group, in the order of ``items``.
+    """
+    leader: dict[str, str] = {}
+
+    def leading(label: str) -> str:
+        while leader[label] != label:
+            leader[label] = label = leader[leader[label]]
+        return label
+
+    def join(labels: Iterable[str]) -> None:
+        first: str | None = None
+        for label in labels:
+            own = leading(leader.setdefault(label, label))
+            first = own if first is None else first
+            leader[own] = first
+
+    for _, labels in items:
+        join(labels)
     for condition in conditions:
-        touched = {group_of[label] for label in condition.labels if label in group_of}
-        if len(touched) > 1:
-            joined = frozenset().union(*touched)
-            group_of |= dict.fromkeys(joined, joined)
-    groups: dict[frozenset[str], list[ParameterSpec]] = {}
-    for spec in specs:
-        groups.setdefault(group_of[spec.label], []).append(spec)
+        join(label for label in condition.labels if label in leader)
+    groups: dict[str, tuple[set[str], list[T]]] = {}
+    for item, labels in items:
+        joined, members = groups.setdefault(leading(next(iter(labels))), (set(), []))
+        joined |= labels
+        members.append(item)
     return list(groups.values())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from .computed import Declared, apply, if_else, maximum, minimum
 from .constraint import constrain, constraints_of
 from .diagram import Diagram, HasDiagram, Link, Node, diagrams_in
 from .graph import GraphWhenFrozen, as_graph
@@ -25,74 +26,25 @@ from .running import running
 from .spec import Candidate, Choice, Interval, ParameterSpec
 from .value import (
     Computed,
-    Declared,
-    RangeChoice,
     Taken,
     Value,
-    ValueChoice,
-    apply,
-    choice,
     combinations_of,
-    if_else,
-    loguniform,
-    maximum,
-    minimum,
     resolve,
     specs_in,
-    uniform,
     values_in,
     variables_in,
 )
+from .value_choice import RangeChoice, ValueChoice, choice, loguniform, uniform
 
 __all__ = [
-    "Branches",
-    "Candidate",
-    "Chain",
-    "Choice",
-    "Computed",
-    "Declared",
-    "Diagram",
-    "Gates",
-    "GraphWhenFrozen",
-    "HasDiagram",
-    "InputChoice",
-    "Interval",
-    "LabelInside",
-    "LayerChoice",
-    "Link",
-    "Mutable",
-    "MutableModule",
-    "Node",
-    "ParameterSpec",
-    "Patch",
-    "RangeChoice",
-    "Reduction",
-    "Repeat",
-    "Taken",
-    "Value",
-    "ValueChoice",
-    "apply",
-    "as_graph",
-    "attribute_of",
-    "check_label",
-    "choice",
-    "combinations_of",
-    "constrain",
-    "constraints_of",
-    "diagrams_in",
-    "if_else",
-    "label_below",
-    "loguniform",
-    "maximum",
-    "minimum",
-    "reduce_inputs",
-    "resolve",
-    "running",
-    "specs_in",
-    "uniform",
-    "values_in",
-    "variables_in",
-]
+    "Branches", "Candidate", "Chain", "Choice", "Computed", "Declared", "Diagram", "Gates",
+    "GraphWhenFrozen", "HasDiagram", "InputChoice", "Interval", "LabelInside", "LayerChoice",
+    "Link", "Mutable", "MutableModule", "Node", "ParameterSpec", "Patch", "RangeChoice",
+    "Reduction", "Repeat", "Taken", "Value", "ValueChoice", "apply", "as_graph",
+    "attribute_of", "check_label", "choice", "combinations_of", "constrain", "constraints_of",
+    "diagrams_in", "if_else", "label_below", "loguniform", "maximum", "minimum",
+    "reduce_inputs", "resolve", "running", "specs_in", "uniform", "values_in", "variables_in",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import chain
 from typing import Protocol, runtime_checkable
 
@@ -87,16 +87,8 @@ class Diagram:
         """Return it as plain data."""
         return {
             "name": self.name,
-            "nodes": [{"text": n.text, "operation": n.operation} for n in self.nodes],
-            "links": [
-                {
-                    "source": link.source,
-                    "target": link.target,
-                    "operation": link.operation,
-                    "taken_by": link.taken_by,
-                }
-                for link in self.links
-            ],
+            "nodes": [asdict(node) for node in self.nodes],
+            "links": [asdict(link) for link in self.links],
         }
 
 
@@ -124,6 +116,3 @@ def diagrams_in(root: nn.Module) -> Iterator[tuple[str, Diagram]]:
         if diagram is not None and diagram not in seen:
             seen.add(diagram)
             yield path, diagram
-
-
-__all__ = ["Diagram", "HasDiagram", "Link", "Node", "diagrams_in"]

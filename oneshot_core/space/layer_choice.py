@@ -42,7 +42,9 @@ class LayerChoice(Mutable):
         label: str | LabelInside | None = None,
     ) -> None:
         super().__init__(label)
-        named = candidates if isinstance(candidates, Mapping) else dict(_numbered(candidates))
+        named = candidates
+        if not isinstance(named, Mapping):
+            named = {str(index): layer for index, layer in enumerate(named)}
         if not named:
             raise SpaceError(
                 "LayerChoice has no candidates.\n"
@@ -126,7 +128,3 @@ def attribute_of(choice: nn.Module, candidate: nn.Module, name: str) -> Any:
             "  fix: call it; or read the tensor of a candidate by its name"
         )
     return value
-
-
-def _numbered(layers: Sequence[nn.Module]) -> Iterator[tuple[str, nn.Module]]:
-    return ((str(index), layer) for index, layer in enumerate(layers))

@@ -13,7 +13,8 @@ from ..errors import SpaceError
 from .mutable import Branches, Gates, MutableModule, check_label
 from .running import running
 from .spec import Choice, ParameterSpec
-from .value import Value, ValueChoice
+from .value import Value
+from .value_choice import ValueChoice
 
 BlockFactory: TypeAlias = Callable[[int], nn.Module]
 
@@ -197,10 +198,8 @@ def _graph(chain: nn.Sequential, parameters: Mapping[str, tuple[object, bool]]) 
 def _read_depths(depth: object) -> tuple[int, ...]:
     """Return the depths to choose from, without repetition, in declaration order."""
     match depth:
-        case bool():
-            depths: tuple[object, ...] = ()
         case int():
-            depths = (depth,)
+            depths: tuple[object, ...] = (depth,)
         case (int(low), int(high)) if isinstance(depth, tuple) and low <= high:
             depths = tuple(range(low, high + 1))
         case list():

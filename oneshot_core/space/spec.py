@@ -179,13 +179,8 @@ class ParameterSpec:
             return self.interval.draw(rng)
         if self.prior is not None:
             mark = rng.random() * sum(self.prior)
-            drawable = [
-                (c, upto)
-                for c, p, upto in zip(
-                    self.candidates, self.prior, accumulate(self.prior), strict=True
-                )
-                if p > 0
-            ]
+            marks = zip(self.candidates, self.prior, accumulate(self.prior), strict=True)
+            drawable = [(candidate, upto) for candidate, p, upto in marks if p > 0]
             return next((c for c, upto in drawable if mark < upto), drawable[-1][0])
         # int(random() * n): the one draw that Python promises to keep stable.
         index = int(rng.random() * self.size)

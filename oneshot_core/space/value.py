@@ -16,16 +16,27 @@ import math
 import operator
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from itertools import product
 from typing import Any, NoReturn
 
 from ..errors import LabelError, SpaceError
-from .spec import Candidate, Choice, Interval, ParameterSpec
+from .given_to_torch import given_to_torch, is_layer_of_torch
+from .spec import Choice, ParameterSpec
 
 MAX_COMBINATIONS = 100_000
 """Values are listed up to this number of combinations of what they depend on."""
+
+
+def _operator(sign: str, function: Callable[..., Any]) -> Callable[[Value, Any], Value]:
+    """Return the method that computes ``self sign other``."""
+    return lambda value, other: _operation(sign, function, value, other)
+
+
+def _reflected(sign: str, function: Callable[..., Any]) -> Callable[[Value, Any], Value]:
+    """Return the method that computes ``other sign self``."""
+    return lambda value, other: _operation(sign, function, other, value)
 
 
 class Value(ABC):
@@ -67,47 +78,20 @@ class Value(ABC):
             found.setdefault(self.evaluate(chosen), []).append(chosen)
         return found
 
-    def __add__(self, other: Any) -> Value:
-        return _operation("+", operator.add, self, other)
-
-    def __radd__(self, other: Any) -> Value:
-        return _operation("+", operator.add, other, self)
-
-    def __sub__(self, other: Any) -> Value:
-        return _operation("-", operator.sub, self, other)
-
-    def __rsub__(self, other: Any) -> Value:
-        return _operation("-", operator.sub, other, self)
-
-    def __mul__(self, other: Any) -> Value:
-        return _operation("*", operator.mul, self, other)
-
-    def __rmul__(self, other: Any) -> Value:
-        return _operation("*", operator.mul, other, self)
-
-    def __truediv__(self, other: Any) -> Value:
-        return _operation("/", operator.truediv, self, other)
-
-    def __rtruediv__(self, other: Any) -> Value:
-        return _operation("/", operator.truediv, other, self)
-
-    def __floordiv__(self, other: Any) -> Value:
-        return _operation("//", operator.floordiv, self, other)
-
-    def __rfloordiv__(self, other: Any) -> Value:
-        return _operation("//", operator.floordiv, other, self)
-
-    def __mod__(self, other: Any) -> Value:
-        return _operation("%", operator.mod, self, other)
-
-    def __rmod__(self, other: Any) -> Value:
-        return _operation("%", operator.mod, other, self)
-
-    def __pow__(self, other: Any) -> Value:
-        return _operation("**", operator.pow, self, other)
-
-    def __rpow__(self, other: Any) -> Value:
-        return _operation("**", operator.pow, other, self)
+    __add__ = _operator("+", operator.add)
+    __radd__ = _reflected("+", operator.add)
+    __sub__ = _operator("-", operator.sub)
+    __rsub__ = _reflected("-", operator.sub)
+    __mul__ = _operator("*", operator.mul)
+    __rmul__ = _reflected("*", operator.mul)
+    __truediv__ = _operator("/", operator.truediv)
+    __rtruediv__ = _reflected("/", operator.truediv)
+    __floordiv__ = _operator("//", operator.floordiv)
+    __rfloordiv__ = _reflected("//", operator.floordiv)
+    __mod__ = _operator("%", operator.mod)
+    __rmod__ = _reflected("%", operator.mod)
+    __pow__ = _operator("**", operator.pow)
+    __rpow__ = _reflected("**", operator.pow)
 
     def __neg__(self) -> Value:
         return Computed("-{}", operator.neg, self)
@@ -136,24 +120,12 @@ class Value(ABC):
     def __len__(self) -> NoReturn:
         raise self._unknown("asked for its length", "take its items by position: value[0]")
 
-    def __lt__(self, other: Any) -> Value:
-        return _operation("<", operator.lt, self, other)
-
-    def __le__(self, other: Any) -> Value:
-        return _operation("<=", operator.le, self, other)
-
-    def __gt__(self, other: Any) -> Value:
-        return _operation(">", operator.gt, self, other)
-
-    def __ge__(self, other: Any) -> Value:
-        return _operation(">=", operator.ge, self, other)
-
-    def __eq__(self, other: object) -> Value:  # type: ignore[override]
-        return _operation("==", operator.eq, self, other)
-
-    def __ne__(self, other: object) -> Value:  # type: ignore[override]
-        return _operation("!=", operator.ne, self, other)
-
+    __lt__ = _operator("<", operator.lt)
+    __le__ = _operator("<=", operator.le)
+    __gt__ = _operator(">", operator.gt)
+    __ge__ = _operator(">=", operator.ge)
+    __eq__ = _operator("==", operator.eq)  # type: ignore[assignment]
+    __ne__ = _operator("!=", operator.ne)  # type: ignore[assignment]
     __hash__ = object.__hash__
 
     def __and__(self, other: Any) -> Value:
@@ -182,8 +154,7 @@ class Value(ABC):
     def __float__(self) -> NoReturn:
         raise self._unknown("used as a number", "give it to a layer of oneshot.nn")
 
-    def __index__(self) -> NoReturn:
-        raise self._unknown("used as a number", "give it to a layer of oneshot.nn")
+    __index__ = __float__
 
     @classmethod
     def __torch_function__(
@@ -191,14 +162,14 @@ class Value(ABC):
     ) -> NoReturn:
         # torch asks this before it refuses an argument; what __index__ raises it does not pass on.
         value = next(values_in([list(args), kwargs or {}]), "a choice")
-        raise _given_to_torch(value, sys._getframe(1), getattr(function, "__name__", "a function"))
+        raise given_to_torch(value, sys._getframe(1), getattr(function, "__name__", "a function"))
 
     @property  # type: ignore[misc]
     def __class__(self) -> Any:
         # A layer of torch.nn that asks whether this is a number would refuse it in its own words.
         frame = sys._getframe(1)
-        if _is_layer_of_torch(frame):
-            raise _given_to_torch(self, frame, "a layer")
+        if is_layer_of_torch(frame):
+            raise given_to_torch(self, frame, "a layer")
         return type(self)
 
     def __deepcopy__(self, memo: object) -> Value:
@@ -207,41 +178,12 @@ class Value(ABC):
     def _unknown(self, use: str, fix: str) -> SpaceError:
         frame = sys._getframe(2)
         if frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
-            return _given_to_torch(self, frame, frame.f_code.co_name)
+            return given_to_torch(self, frame, frame.f_code.co_name)
         return SpaceError(
             f"{self!r} was {use}, but is not chosen yet.\n"
             "  expected: what is known before any architecture is\n"
             f"  fix: {fix}"
         )
-
-
-_OF_ALL_MODULES = ("torch.nn.modules.module", "torch.nn.modules.container")
-
-
-def _is_layer_of_torch(frame: Any) -> bool:
-    name = frame.f_globals.get("__name__", "")
-    return name.startswith("torch.nn.modules.") and name not in _OF_ALL_MODULES
-
-
-def _given_to_torch(value: object, frame: Any, name: str) -> SpaceError:
-    """Return the error about a value that a layer or function of torch has got.
-
-    Args:
-        value: what it got.
-        frame: where that was found out.
-        name: of the function, where no layer called it.
-    """
-    taker = f"torch's {name}"
-    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
-        if _is_layer_of_torch(frame) and "self" in frame.f_locals:
-            # Of several, the one that was called first: what the user wrote.
-            taker = f"torch.nn.{type(frame.f_locals['self']).__name__}"
-        frame = frame.f_back
-    return SpaceError(
-        f"{taker} got the choice {value!r}; layers and functions of torch.nn take no choices.\n"
-        "  expected: plain numbers there, and choices in the layers of oneshot_core.nn\n"
-        "  fix: from oneshot_core import nn, in the place of from torch import nn"
-    )
 
 
 class Taken(Value):
@@ -263,108 +205,6 @@ class Taken(Value):
 
     def __repr__(self) -> str:
         return self.spec.label
-
-
-class ValueChoice(Taken):
-    """Choose one of several values.
-
-    Args:
-        values: what can be chosen: numbers, words, True, False, None, or tuples of those,
-            which may be nested.
-        label: name of the decision; equal labels decide together.
-        default: what the model runs before any search; the largest number, or the first of
-            values that are not all numbers.
-        prior: how often each is drawn where a strategy has no preference of its own.
-
-    Raises:
-        SpaceError: there is no label, no value, or one is no plain data.
-
-    Source: ``nni.nas.nn.pytorch.ValueChoice``.
-    """
-
-    def __init__(
-        self,
-        values: Iterable[Candidate],
-        *,
-        label: str,
-        default: Candidate | None = None,
-        prior: Sequence[float] | None = None,
-    ) -> None:
-        candidates = tuple(map(_without_lists, values))
-        _check(candidates, label)
-        if default is None:
-            default = _largest(candidates)
-        elif default not in candidates:
-            raise SpaceError(
-                f"the value choice {label!r} has default={default!r}.\n"
-                f"  expected: one of {list(candidates)}\n"
-                "  fix: correct the default"
-            )
-        weights = None if prior is None else tuple(prior)
-        super().__init__(ParameterSpec(label, candidates, default=default, prior=weights))
-
-    @property
-    def label(self) -> str:
-        """Name of the decision."""
-        return self.spec.label
-
-    @staticmethod
-    def max(*values: Any) -> Value:
-        """See :func:`maximum`."""
-        return maximum(*values)
-
-    @staticmethod
-    def min(*values: Any) -> Value:
-        """See :func:`minimum`."""
-        return minimum(*values)
-
-    @staticmethod
-    def condition(condition: Any, true: Any, false: Any) -> Value:
-        """See :func:`if_else`."""
-        return if_else(condition, true, false)
-
-    @staticmethod
-    def to_int(value: Any) -> Value:
-        """Truncate to a whole number."""
-        return Computed("int({})", int, value)
-
-    @staticmethod
-    def to_float(value: Any) -> Value:
-        """Convert to a floating-point number."""
-        return Computed("float({})", float, value)
-
-
-class RangeChoice(ValueChoice):
-    """Choose any number of an interval, for searches that draw.
-
-    Args:
-        low: the smallest.
-        high: the largest, included.
-        log: whether draws are uniform in the logarithm.
-        label: name of the decision; equal labels decide together.
-        default: what the model runs before any search; the middle.
-
-    Raises:
-        SpaceError: there is no label, or the ends make no interval.
-    """
-
-    def __init__(
-        self,
-        low: float,
-        high: float,
-        *,
-        log: bool = False,
-        label: str,
-        default: float | None = None,
-    ) -> None:
-        _check_label(label)
-        self.spec = ParameterSpec(
-            label,
-            (),
-            interval=Interval(float(low), float(high), log),
-            default=() if default is None else float(default),
-        )
-        self.spec.normalise(self.spec.default)
 
 
 class Computed(Value):
@@ -408,159 +248,6 @@ class Lazy(Computed):
 
     def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
         return self.function(*(partial(resolve, operand, chosen) for operand in self.operands))
-
-
-class Declared(Computed):
-    """A computed value of which all possible results are known beforehand; see :func:`apply`.
-
-    Args:
-        text: see :class:`Computed`.
-        function: see there.
-        operands: see there.
-        domain: the possible results.
-
-    Raises:
-        SpaceError: the domain is empty, or not plain data.
-    """
-
-    def __init__(
-        self,
-        text: str,
-        function: Callable[..., Any],
-        *operands: Any,
-        domain: Iterable[Candidate],
-    ) -> None:
-        super().__init__(text, function, *operands)
-        self.domain = tuple(dict.fromkeys(map(_without_lists, domain)))
-        wrong = [value for value in self.domain if not _is_plain(value)]
-        if wrong or not self.domain:
-            raise SpaceError(
-                f"the domain of {self!r} holds {wrong[0] if wrong else 'nothing'!r}.\n"
-                "  expected: every possible result: numbers, words, True, False, None, or tuples "
-                "of those\n"
-                "  fix: apply(function, *values, domain=[...])"
-            )
-
-    @property
-    def name(self) -> str:
-        """The name among :attr:`variables`; of this very object, in this process."""
-        return f"declared {id(self)}"
-
-    @property
-    def variables(self) -> dict[str, ParameterSpec]:
-        return {self.name: ParameterSpec(self.name, self.domain)}
-
-    def evaluate(self, chosen: Mapping[str, Choice]) -> Any:
-        name = self.name
-        if name in chosen:
-            return chosen[name]
-        result = super().evaluate(chosen)
-        if result not in self.domain:
-            raise SpaceError(
-                f"{self!r} is {result!r} for {dict(chosen)}.\n"
-                f"  expected: one of its declared domain {list(self.domain)}\n"
-                "  fix: declare every possible result"
-            )
-        return result
-
-
-def choice(
-    values: Iterable[Candidate],
-    *others: Any,
-    label: str | None = None,
-    default: Candidate | None = None,
-    prior: Sequence[float] | None = None,
-) -> ValueChoice:
-    """Return a value that is one of ``values``; see :class:`ValueChoice`.
-
-    Args:
-        values: see there.
-        *others: nothing; what stands here was meant for another argument, and is refused.
-        label: see there; must be given.
-        default: see there.
-        prior: see there.
-
-    Raises:
-        SpaceError: as there; or there is no label, or more than one argument without a name.
-    """
-    if others or isinstance(values, str):
-        _refuse_order("choice", "[16, 32]", (values, *others))
-    return ValueChoice(values, label=label, default=default, prior=prior)  # type: ignore[arg-type]
-
-
-def uniform(
-    low: float,
-    high: float,
-    *others: Any,
-    label: str | None = None,
-    default: float | None = None,
-) -> RangeChoice:
-    """Return a value that is any number from ``low`` to ``high``; see :class:`RangeChoice`."""
-    if others or isinstance(low, str):
-        _refuse_order("uniform", "0.1, 0.9", (low, high, *others))
-    return RangeChoice(low, high, label=label, default=default)  # type: ignore[arg-type]
-
-
-def loguniform(
-    low: float,
-    high: float,
-    *others: Any,
-    label: str | None = None,
-    default: float | None = None,
-) -> RangeChoice:
-    """Return a value uniform in its logarithm; see :class:`RangeChoice`."""
-    if others or isinstance(low, str):
-        _refuse_order("loguniform", "1e-4, 1e-1", (low, high, *others))
-    return RangeChoice(low, high, log=True, label=label, default=default)  # type: ignore[arg-type]
-
-
-def _refuse_order(name: str, numbers: str, given: tuple[Any, ...]) -> NoReturn:
-    """Refuse arguments in another order, such as the label first."""
-    label = next((thing for thing in given if isinstance(thing, str)), "width")
-    raise SpaceError(
-        f"oneshot.{name} got {', '.join(map(repr, given))} without names.\n"
-        f"  expected: what can be chosen first, and the label by its name\n"
-        f"  fix: oneshot.{name}({numbers}, label={label!r})"
-    )
-
-
-def maximum(*values: Any) -> Value:
-    """Return the largest of values."""
-    return Computed(_call("max", values), max, *values)
-
-
-def minimum(*values: Any) -> Value:
-    """Return the smallest of values."""
-    return Computed(_call("min", values), min, *values)
-
-
-def if_else(condition: Any, true: Any, false: Any) -> Value:
-    """Return one of two values, by a condition such as ``width > 32``.
-
-    The other one is not computed, so it need not be valid.
-    """
-    return Lazy("({1} if {0} else {2})", _conditional, condition, true, false)
-
-
-def apply(
-    function: Callable[..., Any], *values: Any, domain: Iterable[Candidate] | None = None
-) -> Value:
-    """Return what ``function`` gives for what ``values`` are; it is called once they are known.
-
-    Args:
-        function: pickled by name, so no lambda where a model is pickled.
-        *values: what it is called with.
-        domain: every possible result. A layer that depends on more choices than can be combined
-            then prepares for these results instead. It must be built with any of them, whatever
-            else is chosen, and strategies that weight candidates cannot superpose it.
-
-    Raises:
-        SpaceError: the domain is empty, or not plain data.
-    """
-    text = _call(getattr(function, "__name__", type(function).__name__), values)
-    if domain is None:
-        return Computed(text, function, *values)
-    return Declared(text, function, *values, domain=domain)
 
 
 def resolve(thing: Any, chosen: Mapping[str, Choice]) -> Any:
@@ -638,16 +325,8 @@ def combinations_of(specs: Mapping[str, ParameterSpec]) -> Iterator[dict[str, Ch
 def _operation(sign: str, function: Callable[..., Any], left: Any, right: Any) -> Value:
     for value, other in ((left, right), (right, left)):
         if not isinstance(other, Value) and hasattr(other, "__torch_function__"):  # a tensor
-            raise _given_to_torch(value, None, repr(sign))
+            raise given_to_torch(value, None, repr(sign))
     return Computed(f"({{}} {sign} {{}})", function, left, right)
-
-
-def _call(name: str, values: Sequence[Any]) -> str:
-    return f"{name}({', '.join('{}' for _ in values)})"
-
-
-def _conditional(condition: Any, true: Any, false: Any) -> Any:
-    return true() if condition() else false()
 
 
 def _both(left: Any, right: Any) -> Any:
@@ -656,40 +335,3 @@ def _both(left: Any, right: Any) -> Any:
 
 def _either(left: Any, right: Any) -> Any:
     return left() or right()
-
-
-def _largest(candidates: tuple[Candidate, ...]) -> Candidate:
-    numbers = [c for c in candidates if isinstance(c, (int, float)) and not isinstance(c, bool)]
-    return max(numbers) if len(numbers) == len(candidates) else candidates[0]
-
-
-def _check_label(label: object) -> None:
-    if not isinstance(label, str) or not label:
-        raise SpaceError(
-            f"a value choice got label={label!r}.\n"
-            "  expected: a non-empty string; a value has no place in the model to be named after\n"
-            "  fix: oneshot.choice([16, 32], label='width')"
-        )
-
-
-def _check(candidates: tuple[Candidate, ...], label: object) -> None:
-    _check_label(label)
-    wrong = [c for c in candidates if not _is_plain(c)]
-    if wrong or not candidates:
-        raise SpaceError(
-            f"the value choice {label!r} offers {wrong[0] if wrong else 'nothing'!r}.\n"
-            "  expected: numbers, words, True, False, None, or tuples of those\n"
-            "  fix: choose between names, and look up what they stand for where it is used"
-        )
-
-
-def _without_lists(value: Any) -> Any:
-    return tuple(map(_without_lists, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _is_plain(value: object) -> bool:
-    if isinstance(value, tuple):
-        return bool(value) and all(map(_is_plain, value))
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return value is None or isinstance(value, (str, int))

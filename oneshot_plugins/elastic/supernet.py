@@ -12,11 +12,12 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from oneshot_core.decision import Decision, DecisionTable, joint
+from oneshot_core.decision import Decision, DecisionTable
 from oneshot_core.errors import StrategyError
 from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import Choice, running
 from oneshot_core.supernet import BaseSuperNetModule
+from oneshot_plugins.supernets.joint import joint
 from oneshot_plugins.supernets.modules import weighted_sum
 
 from .layer import MutableLayer

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from oneshot_core import Architecture, BaseSuperNetModule, Decision, DecisionTable
-from oneshot_core.decision import joint
 from oneshot_core.errors import ArchitectureError, SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import (
@@ -34,6 +33,7 @@ from oneshot_core.space import (
     constrain,
 )
 from oneshot_plugins.elastic.rule import LayerRule, tensors_of
+from oneshot_plugins.supernets.joint import joint
 
 KEPT = 256
 """Cells without data that are kept for the next time."""

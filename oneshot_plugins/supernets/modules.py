@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, TypeVar, cast
 
 from torch import Tensor, nn
 
-from oneshot_core.decision import Decision, DecisionTable, joint
+from oneshot_core.decision import Decision, DecisionTable
 from oneshot_core.errors import SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import (
@@ -33,6 +33,8 @@ from oneshot_core.space import (
     running,
 )
 from oneshot_core.supernet import BaseSuperNetModule
+
+from .joint import joint
 
 P = TypeVar("P", bound=MutableModule)
 
