@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import importlib_metadata
     from packaging.version import Version
 
-
 _REQUIRES = re.compile(r"^Requires-Dist:[ \t]*(.*\S)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -81,7 +80,7 @@ class _Found:
     version: str
     entry_points_text: str
     header: str
-    source: importlib_metadata.Distribution
+    source: importlib_metadata.IDistribution
 
 
 def normalise(name: str) -> str:
@@ -163,7 +162,7 @@ def _read_all(problems: list[Problem]) -> Iterator[_Found]:
             problems.append(Problem(path, "stale", reason, "delete that folder"))
 
 
-def _text(source: importlib_metadata.Distribution) -> str:
+def _text(source: importlib_metadata.IDistribution) -> str:
     names = ("METADATA", "PKG-INFO", "")  # of wheels; of eggs; a single file that is all there is
     return next(filter(None, map(source.read_text, names)), "")
 
