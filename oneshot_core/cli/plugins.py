@@ -15,7 +15,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from itertools import groupby
@@ -26,6 +26,8 @@ from ..discovery import FIRST_PARTY, WALK, Problem, Record, Registry, State, clo
 from ..discovery.settings import STRICT
 from ..hookspecs import KINDS
 from ..terminal import printable
+
+Act = Callable[[argparse.Namespace, Registry], int]
 
 SUMMARY = "show and check the installed plugins"
 
@@ -56,59 +58,61 @@ def add_arguments(parser: argparse.ArgumentParser) -> Any:
     )
     actions = parser.add_subparsers(metavar="ACTION")
 
-    listing = actions.add_parser(
-        "list",
-        parents=[json_too],
-        help="list components",
-        description="List components, grouped by distribution in a terminal, one line for each in "
-        "a pipe. Costs a tenth of importing torch. Exit code 0, even if plugins are broken.",
-    )
-    listing.add_argument("--kind", help="only this kind, such as strategy")
-    listing.add_argument("--provider", metavar="DIST", help="only this distribution; may be a glob")
-    listing.add_argument(
-        "--state",
-        choices=get_args(State),
-        metavar="STATE",
-        help=f"only this state: {', '.join(get_args(State))}",
-    )
-    listing.add_argument(
-        "--handles", metavar="CLASS", help="only what declares to handle package.module:Class"
-    )
-    listing.add_argument("--all", action="store_true", help="also what is disabled or shadowed")
-    listing.set_defaults(act=_list)
+    def action(name: str, act: Act, summary: str, description: str) -> argparse.ArgumentParser:
+        added = actions.add_parser(name, parents=[json_too], help=summary, description=description)
+        added.set_defaults(act=act)
+        return added
 
-    info = actions.add_parser(
+    _add_filters(
+        action(
+            "list",
+            _list,
+            "list components",
+            "List components, grouped by distribution in a terminal, one line for each in "
+            "a pipe. Costs a tenth of importing torch. Exit code 0, even if plugins are broken.",
+        )
+    )
+    info = action(
         "info",
-        parents=[json_too],
-        help="show one component",
-        description="Show what is declared about a component. Exit code 2 if there is none.",
+        _info,
+        "show one component",
+        "Show what is declared about a component. Exit code 2 if there is none.",
     )
     info.add_argument("id", metavar="ID", help="kind:name, or a name that only one kind has")
     info.add_argument(
         "--load", action="store_true", help="import it (perhaps torch, too) and show what it is"
     )
-    info.set_defaults(act=_info)
-
-    order = actions.add_parser(
+    order = action(
         "order",
-        parents=[json_too],
-        help="show the order of use",
-        description="Show in which order components are used; for mutation hooks and supernet "
+        _order,
+        "show the order of use",
+        "Show in which order components are used; for mutation hooks and supernet "
         "modules, everything that the walk asks.",
     )
     order.add_argument("kinds", metavar="KIND", nargs="*", help="only these kinds")
-    order.set_defaults(act=_order)
-
-    doctor = actions.add_parser(
+    action(
         "doctor",
-        parents=[json_too],
-        help="list problems and what to do about them",
-        description="List everything that keeps plugins, or parts of them, from being used: "
+        _doctor,
+        "list problems and what to do about them",
+        "List everything that keeps plugins, or parts of them, from being used: "
         "broken or stale metadata, failed manifests, conflicts of names, settings that name "
         "nothing, what the project requires. Exit code 1 if there is any.",
     )
-    doctor.set_defaults(act=_doctor)
     return actions
+
+
+def _add_filters(listing: argparse.ArgumentParser) -> None:
+    """Declare the options that say which components are listed."""
+    states = get_args(State)
+    listing.add_argument("--kind", help="only this kind, such as strategy")
+    listing.add_argument("--provider", metavar="DIST", help="only this distribution; may be a glob")
+    listing.add_argument(
+        "--state", choices=states, metavar="STATE", help=f"only this state: {', '.join(states)}"
+    )
+    listing.add_argument(
+        "--handles", metavar="CLASS", help="only what declares to handle package.module:Class"
+    )
+    listing.add_argument("--all", action="store_true", help="also what is disabled or shadowed")
 
 
 def run(args: argparse.Namespace) -> int:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from .manifests import close_matches, describe, import_target
 from .metadata import Problem, normalise, scan
-from .records import FIRST_PARTY, MANIFEST, REGISTERED, Record, Restriction, Snapshot, State
-from .registry import WALK, Registry, default_registry
+from .order import WALK
+from .records import FIRST_PARTY, MANIFEST, REGISTERED, Record, Restriction, State
+from .registry import Registry, default_registry
+from .snapshot import Snapshot
 
 __all__ = [
     "FIRST_PARTY",

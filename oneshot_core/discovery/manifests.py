@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from types import ModuleType
@@ -96,6 +98,26 @@ def discover(environ: Mapping[str, str], project: ProjectFile) -> Discovery:
     return Discovery(
         tuple(entries), tuple(manifests), settings, tuple(problems), missing, found.problems
     )
+
+
+@contextmanager
+def reading(thread: threading.local) -> Iterator[None]:
+    """Refuse that a manifest, while it is read, asks the registry that reads it.
+
+    Raises:
+        PluginError: this thread is already inside the context.
+    """
+    if getattr(thread, "discovering", False):
+        raise PluginError(
+            "a plugin's manifest asked the registry that is just reading it.\n"
+            "  expected: a manifest that only declares\n"
+            "  fix: ask the registry in a component's target, when it is used"
+        )
+    thread.discovering = True
+    try:
+        yield
+    finally:
+        thread.discovering = False
 
 
 def import_target(target: str) -> object:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import importlib_metadata
     from packaging.version import Version
 
 _REQUIRES = re.compile(r"^Requires-Dist:[ \t]*(.*\S)", re.MULTILINE | re.IGNORECASE)
@@ -69,14 +70,6 @@ class Scan:
     problems: tuple[Problem, ...]
 
 
-class _Source(Protocol):
-    """What is used of a distribution object; the standard library's finders may yield theirs."""
-
-    def read_text(self, filename: str) -> str | None: ...
-    @property
-    def requires(self) -> list[str] | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class _Found:
     """One metadata folder, read as far as it can be."""
@@ -87,7 +80,7 @@ class _Found:
     version: str
     entry_points_text: str
     header: str
-    source: _Source
+    source: importlib_metadata.IDistribution
 
 
 def normalise(name: str) -> str:
@@ -152,37 +145,26 @@ def _read_all(problems: list[Problem]) -> Iterator[_Found]:
             folders[place] = os.path.realpath(place)
         path = os.path.join(folders[place], inner)
         try:
-            read = _reader(source, path)
-            # Not source.metadata: parsing all of it as an e-mail takes most of a scan's time.
-            text = read("METADATA") or read("PKG-INFO") or read("")
+            # Not source.metadata: parsing all of it as an e-mail takes longer than all the rest.
+            text = _text(source)
             header = text.partition("\n\n")[0].partition("\r\n\r\n")[0]
             name, version = _field(header, "Name"), _field(header, "Version")
-            entry_points_text = read("entry_points.txt")
+            entry_points_text = source.read_text("entry_points.txt") or ""
         except Exception as error:  # bad UTF-8, an unreadable archive, a foreign class
             reason = f"its metadata cannot be read ({type(error).__name__}: {error})"
             problems.append(Problem(path, "failed", reason, "reinstall that package"))
             continue
         if name:
-            found = normalise(name), version, entry_points_text, header
-            yield _Found(path, folders[place], *found, source)
+            found = normalise(name), version, entry_points_text, header, source
+            yield _Found(path, folders[place], *found)
         else:
             reason = "it names no distribution: left over from an uninstall"
             problems.append(Problem(path, "stale", reason, "delete that folder"))
 
 
-def _reader(source: _Source, path: str) -> Callable[[str], str]:
-    """Return what reads a file of the metadata, ``""`` if there is none."""
-    if not os.path.isdir(path):  # an archive, a single file, or something of a foreign finder
-        return lambda name: source.read_text(name) or ""
-
-    def read(name: str) -> str:
-        try:  # the same as source.read_text, which takes three times as long
-            with open(os.path.join(path, name), encoding="utf-8") as file:
-                return file.read()
-        except (FileNotFoundError, IsADirectoryError, PermissionError):
-            return ""
-
-    return read
+def _text(source: importlib_metadata.IDistribution) -> str:
+    names = ("METADATA", "PKG-INFO", "")  # of wheels; of eggs; a single file that is all there is
+    return next(filter(None, map(source.read_text, names)), "")
 
 
 def _field(header: str, name: str) -> str:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import reduce
 from typing import Literal
 
-from .._version import __version__
 from ..hookspecs import Component
-from .metadata import Problem, normalise
+from .metadata import normalise
 
 State = Literal["available", "loaded", "disabled", "incompatible", "shadowed", "stale", "failed"]
 
@@ -160,27 +158,18 @@ class Entry:
     overrides: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
-    """What a registry knew at one moment."""
-
-    records: tuple[Record, ...]
-    problems: tuple[Problem, ...]
-    fingerprint: str
-
-    def as_dict(self) -> dict[str, object]:
-        """Return the snapshot as JSON-able values, with its schema."""
-        return {
-            "schema": "oneshot.registry/1",
-            "core": __version__,
-            "fingerprint": self.fingerprint,
-            "components": [record.as_dict() for record in self.records],
-            "problems": [asdict(problem) for problem in self.problems],
-        }
-
-    def to_json(self) -> str:
-        """Return :meth:`as_dict` as text."""
-        return json.dumps(self.as_dict(), indent=2)
+def resolved(
+    entries: Iterable[Entry], restrictions: Collection[Restriction]
+) -> list[tuple[Entry, Record]]:
+    """Apply the restrictions, then give each name to the first entry that claims it."""
+    holders: dict[str, Record] = {}
+    found = []
+    for entry in entries:
+        record = restricted(entry.record, restrictions)
+        if record.claims_name and holders.setdefault(record.id, record) is not record:
+            record = record.shadowed(by=holders[record.id])
+        found.append((entry, record))
+    return found
 
 
 def _declared(path: str) -> object:

@@ -8,37 +8,30 @@ is broken is a record with a state and a reason; it raises only when it is asked
 from __future__ import annotations
 
 import importlib
-import json
 import os
-import sys
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from weakref import WeakSet
 
 import pluggy
 
-from ..errors import DuplicateComponentError, PluginError, PluginLoadError, UnknownComponentError
-from ..hookspecs import Component, plugin_manager
-from ..tables import Table
-from .manifests import (
-    Discovery,
-    ManifestHooks,
-    close_matches,
-    describe,
-    discover,
-    import_target,
-    provider_rank,
-)
+from ..hookspecs import Component
+from . import refusals
+from .entries import Details, loaded, registered_entry
+from .events import event_hooks
+from .manifests import Discovery, ManifestHooks, discover, reading
 from .metadata import Problem, normalise
-from .records import MANIFEST, REGISTERED, Entry, Record, Restriction, Snapshot, State, restricted
-from .settings import STRICT, ProjectFile, is_essential, refuse_essential
+from .order import explained, in_order, parts_to_explain
+from .records import Entry, Record, Restriction, State, resolved, restricted
+from .settings import ProjectFile
+from .snapshot import Snapshot, fingerprint, problems_of, table
 
 if TYPE_CHECKING:
     from torch import nn
+    from typing_extensions import Unpack
 
     from ..hooks import MutationHook
     from ..searching import Searcher
@@ -47,9 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["Problem", "Record", "Registry", "Snapshot", "State", "default_registry"]
 
 T = TypeVar("T")
-
-WALK = ("mutation_hook", "supernet")
-"""Kinds that the walk asks, in one order."""
 
 _living: WeakSet[Registry] = WeakSet()
 
@@ -139,18 +129,8 @@ class Registry:
         first; then ``oneshot-core``, then other distributions by name; then by kind and name.
         Nothing else has an influence.
         """
-        first = {id: place for place, id in enumerate(self._discovered().settings.order)}
-        usable = [r for r in self.find() if r.usable and (not kinds or r.kind in kinds)]
-        return sorted(
-            usable,
-            key=lambda r: (
-                first.get(r.id, len(first)),
-                -r.component.priority,
-                *provider_rank(r.provider),
-                r.kind,
-                r.name,
-            ),
-        )
+        order = self._discovered().settings.order
+        return in_order((r for r in self.find() if not kinds or r.kind in kinds), order)
 
     def explain_order(self, *kinds: str) -> str:
         """Return :meth:`ordered` as text: position, priority, provider and id per line.
@@ -159,31 +139,10 @@ class Registry:
         text is about both, and says who is asked before and after them. Without kinds there is
         one part for each.
         """
-        asked = kinds or (*WALK, *self.kinds())
-        parts: dict[tuple[str, ...], None]
-        parts = dict.fromkeys(WALK if kind in WALK else (kind,) for kind in asked)
-        if kinds and not set(kinds) & set(WALK):
-            parts = dict.fromkeys([kinds])
-        return "\n\n".join(filter(None, map(self._explained, parts)))
-
-    def _explained(self, kinds: tuple[str, ...]) -> str:
         settings = self._discovered().settings
-        lines = [
-            f"{position:>3} {record.component.priority:>+5}  {record.provider:<24}  {record.id}"
-            + (f"  (order in {settings.project})" if record.id in settings.order else "")
-            for position, record in enumerate(self.ordered(*kinds), start=1)
-        ]
-        if kinds == WALK:
-            lines = [
-                "the walk asks for every module, in this order, until a hook suppresses the rest:",
-                "user      mutation_hooks=[...] of the search, as given",
-                "strategy  first_mutation_hooks() of the strategy",
-                *(f"plugin  {line}" for line in lines),
-                "strategy  default_mutation_hooks() of the strategy",
-                "core      no_default_hook, which refuses a choice that nobody replaced; it cannot",
-                "          be switched off, but a strategy may answer before it",
-            ]
-        return "\n".join(lines)
+        parts = parts_to_explain(kinds, self.kinds())
+        texts = [explained(self.ordered(*part), part, settings) for part in parts]
+        return "\n\n".join(filter(None, texts))
 
     def kinds(self) -> list[str]:
         """Return the kinds of which there is something usable, sorted."""
@@ -225,26 +184,7 @@ class Registry:
             UnknownComponentError: there is none; the message lists what there is.
             PluginLoadError: it is there but cannot be used, from the error that says why.
         """
-        entry, record = self._entry(id_or_kind, name)
-        if not record.claims_name or record.kind == MANIFEST:
-            raise _load_error(record) from entry.error
-        if not entry.objects:
-            target = record.component.target
-            # Outside the lock: another thread may be importing a module that asks us something.
-            try:
-                loaded = import_target(target)
-            except KeyboardInterrupt:
-                raise
-            except BaseException as error:  # sys.exit, and panics of Rust, are no Exception
-                record = entry.record.failed(describe(error, target))
-                with self._lock:
-                    entry.record, entry.error = record, error
-                raise _load_error(record) from error
-            with self._lock:
-                if not entry.objects:
-                    entry.objects.append(loaded)
-                entry.record = replace(entry.record, state="loaded", reason="", fix="")
-        return entry.objects[0]
+        return loaded(*self._entry(id_or_kind, name), self._lock)
 
     def problems(self) -> list[Problem]:
         """Return what keeps plugins, or parts of them, from being used.
@@ -265,12 +205,7 @@ class Registry:
         """
         missing = self._discovered().missing
         if missing:
-            raise PluginLoadError(
-                "this project requires plugins that are not there:\n"
-                + "".join(f"  {problem}\n" for problem in missing)
-                + "  expected: all that the file requires, installed and in use\n"
-                f"  fix: {'; '.join(problem.fix for problem in missing)}"
-            )
+            raise refusals.requirements_missing(missing)
 
     def missing(self) -> list[Problem]:
         """Return the problems of what the project requires, which :meth:`require` raises."""
@@ -286,16 +221,7 @@ class Registry:
         Covers usable components (but no commands) and plugins that listen to events, with
         provider, version, target and priority; loading something changes nothing.
         """
-        import hashlib  # takes long to import, and listing does without
-
-        facts = [
-            [r.id, r.provider, r.version, r.component.target, r.component.priority]
-            for r in self.ordered()
-            if r.kind != "command"
-        ]
-        facts += [[r.id, r.provider, r.version] for r, _ in self._active_manifests()]
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
-        return f"oneshot1:{digest[:16]}"
+        return fingerprint(self.ordered(), self.manifests())
 
     def snapshot(self) -> Snapshot:
         """Return everything that is known now, frozen."""
@@ -310,15 +236,8 @@ class Registry:
         """
         relay = self._relay
         if relay is None:
-            manager = plugin_manager()
-            known: list[object] = []
-            for record, hooks in reversed(self._active_manifests()):  # pluggy calls last first
-                if not any(hooks.manifest is manifest for manifest in known):
-                    known.append(hooks.manifest)
-                    manager.register(hooks, record.name)
-            if self._discovered().settings.trace:
-                manager.add_hookcall_monitoring(lambda *_: None, _trace)
-            relay = self._relay = manager.hook
+            trace = self._discovered().settings.trace
+            relay = self._relay = event_hooks(self._active_manifests(), trace)
         return relay
 
     def __getitem__(self, id: str) -> Record:
@@ -334,10 +253,7 @@ class Registry:
         return len({record.id for record in self.find()})
 
     def _repr_html_(self) -> str:
-        found = [record.as_dict() for record in self.find()]
-        names = ["id", "provider", "version", "state", "summary"]
-        names += ["reason"] if any(row["reason"] for row in found) else []
-        return Table(names, [[str(row[name]) for name in names] for row in found]).html()
+        return table(self.find()).html()
 
     @overload
     def register(self, component: Component, /, *, override: bool = False) -> Component: ...
@@ -349,10 +265,8 @@ class Registry:
         target: T,
         /,
         *,
-        summary: str = "",
-        handles: tuple[str, ...] = (),
-        priority: int = 0,
         override: bool = False,
+        **details: Unpack[Details],
     ) -> T: ...
     @overload
     def register(
@@ -361,10 +275,8 @@ class Registry:
         name: str,
         /,
         *,
-        summary: str = "",
-        handles: tuple[str, ...] = (),
-        priority: int = 0,
         override: bool = False,
+        **details: Unpack[Details],
     ) -> Callable[[T], T]: ...
     def register(self, *args: Any, override: bool = False, **details: Any) -> Any:
         """Add a component from a program: a notebook, a script, a test.
@@ -382,36 +294,20 @@ class Registry:
             DuplicateComponentError: the name is taken and ``override`` is not set.
             PluginError: the component is malformed.
         """
-        match args:
-            case (Component() as component,):
-                self._add(Entry(Record(component, REGISTERED, "", ""), overrides=override))
-                return component
-            case (kind, name):
-                return lambda target: self.register(
-                    kind, name, target, override=override, **details
-                )
-            case (kind, name, target):
-                path = target if isinstance(target, str) else _path_of(target)
-                record = Record(Component(kind, name, path, **details), REGISTERED, "", "")
-                if isinstance(target, str):
-                    self._add(Entry(record, overrides=override))
-                else:
-                    self._add(Entry(replace(record, state="loaded"), [target], overrides=override))
-                return target
+        if len(args) == 2:
+            return lambda target: self.register(*args, target, override=override, **details)
+        if len(args) == 3 or (len(args) == 1 and isinstance(args[0], Component)):
+            self._add(registered_entry(*args, overrides=override, **details))
+            return args[-1]
         raise TypeError(f"register() takes 1 to 3 positional arguments, got {len(args)}")
 
     def _add(self, entry: Entry) -> None:
         discovery = self._discovered()  # may import, so not inside the lock
         with self._lock:
             id = entry.record.id
-            holders = (r for _, r in self._resolve(discovery) if r.id == id and r.claims_name)
-            holder = next(holders, None)
-            if holder is not None and not entry.overrides:
-                raise DuplicateComponentError(
-                    f"{id} is already there, from {holder.source} ({holder.component.target}).\n"
-                    "  expected: a name that nothing has\n"
-                    "  fix: choose another name, unregister it, or pass override=True"
-                )
+            for _, holder in self._resolve(discovery):
+                if holder.id == id and holder.claims_name and not entry.overrides:
+                    raise refusals.name_taken(holder)
             self._registered = (*self._registered, entry)
 
     def unregister(self, id_or_kind: str, name: str | None = None) -> None:
@@ -424,11 +320,7 @@ class Registry:
         with self._lock:
             mine = [entry for entry in self._registered if entry.record.id == id]
             if not mine:
-                raise UnknownComponentError(
-                    f"{id!r} was not registered by a program.\n"
-                    f"  expected: one of {[entry.record.id for entry in self._registered]}\n"
-                    f"  fix: for an installed plugin's component use disable({id!r})"
-                )
+                raise refusals.not_registered(id, [entry.record.id for entry in self._registered])
             self._registered = tuple(e for e in self._registered if e is not mine[-1])
 
     def disable(self, *patterns: str) -> AbstractContextManager[object]:
@@ -441,7 +333,7 @@ class Registry:
             UnknownComponentError: nothing has a name that is given without wildcards.
             PluginSettingsError: it belongs to the core, such as ``no_default_hook``.
         """
-        return self._restrict(_restriction("disable", patterns, keep=False))
+        return self._restrict("disable", patterns, keep=False)
 
     def only(self, *patterns: str) -> AbstractContextManager[object]:
         """Switch off all but what the patterns name, for good or inside ``with``.
@@ -452,7 +344,7 @@ class Registry:
         Raises:
             UnknownComponentError: nothing has a name that is given without wildcards.
         """
-        return self._restrict(_restriction("only", patterns, keep=True))
+        return self._restrict("only", patterns, keep=True)
 
     def refresh(self) -> None:
         """Look for installed plugins anew, with the settings of now.
@@ -465,17 +357,13 @@ class Registry:
             self._discovery = None if self._entry_points else Discovery()
             self._relay = None
 
-    def _restrict(self, restriction: Restriction) -> AbstractContextManager[object]:
-        records = [
-            *(record for _, record in self._resolve()),
-            *(record for record, _ in self._discovered().manifests),
-        ]
-        for pattern in restriction.patterns:
-            known = any(record.matches(pattern) for record in records)
-            if not known and not restriction.keep and is_essential(pattern):
-                raise refuse_essential(restriction.source, pattern)
-            if not known and not set("*?[") & set(pattern):
-                raise self._unknown(pattern)
+    def _restrict(
+        self, verb: str, patterns: tuple[str, ...], keep: bool
+    ) -> AbstractContextManager[object]:
+        source = f"{verb}({', '.join(map(repr, patterns))})"
+        restriction = Restriction(source, patterns, keep)
+        manifests = (record for record, _ in self._discovered().manifests)
+        refusals.refuse_unknown(restriction, self.find(), manifests)
         with self._lock:
             self._restrictions = (*self._restrictions, restriction)
             self._relay = None
@@ -491,28 +379,14 @@ class Registry:
     def _discovered(self) -> Discovery:
         if self._discovery is not None:
             return self._discovery
-        if getattr(self._thread, "discovering", False):
-            raise PluginError(
-                "a plugin's manifest asked the registry that is just reading it.\n"
-                "  expected: a manifest that only declares\n"
-                "  fix: ask the registry in a component's target, when it is used"
-            )
-        self._thread.discovering = True
-        try:
+        with reading(self._thread):
             # Outside the lock, see load(); if two threads get here, one of their answers counts.
             environ = os.environ if self._environ is None else self._environ
             found = discover(environ, self._project)
-        finally:
-            self._thread.discovering = False
         problems = self._plugin_problems(found) if found.settings.strict else []
         if problems:
             errors = [entry.error for entry in found.entries if entry.error is not None]
-            raise PluginLoadError(
-                f"{STRICT} is set and there are problems with plugins:\n"
-                + "".join(f"  {problem}\n" for problem in problems)
-                + "  expected: no problems\n"
-                f"  fix: as above, or unset {STRICT}"
-            ) from next(iter(errors), None)
+            raise refusals.strict_problems(problems) from next(iter(errors), None)
         with self._lock:
             if self._discovery is None:
                 self._discovery = found
@@ -528,24 +402,12 @@ class Registry:
                 *(entry for entry in self._registered if not entry.overrides),
             ]
             restrictions = (*discovery.settings.restrictions, *self._restrictions)
-        holders: dict[str, Record] = {}
-        resolved = []
-        for entry in entries:
-            record = restricted(entry.record, restrictions)
-            if record.claims_name and holders.setdefault(record.id, record) is not record:
-                record = record.shadowed(by=holders[record.id])
-            resolved.append((entry, record))
-        return resolved
+        return resolved(entries, restrictions)
 
     def _plugin_problems(self, discovery: Discovery) -> list[Problem]:
         overridden = {entry.record.id for entry in self._registered if entry.overrides}
-        records = [
-            Problem(record.id, record.state, f"{record.source}: {record.reason}", record.fix)
-            for _, record in self._resolve(discovery)
-            if record.state in ("failed", "incompatible", "stale")
-            or (record.state == "shadowed" and record.id not in overridden)
-        ]
-        return [*records, *discovery.problems]
+        records = (record for _, record in self._resolve(discovery))
+        return [*problems_of(records, overridden), *discovery.problems]
 
     def _active_manifests(self) -> list[tuple[Record, ManifestHooks]]:
         discovery = self._discovered()
@@ -560,61 +422,12 @@ class Registry:
         id = _id(id_or_kind, name)
         found = [pair for pair in self._resolve() if pair[1].id == id]
         if not found:
-            raise self._unknown(id)
+            raise refusals.unknown_component(id, self.find())
         return next((pair for pair in found if pair[1].claims_name), found[0])
-
-    def _unknown(self, wanted: str) -> UnknownComponentError:
-        records = self.find()
-        names = self.names(wanted.partition(":")[0]) or [r.id for r in records if r.usable]
-        close = close_matches(wanted, [r.id for r in records]) or ", ".join(
-            record.id for record in records if record.name == wanted
-        )
-        unread = ", ".join(f"{r.id} ({r.state})" for r in records if r.kind == MANIFEST)
-        return UnknownComponentError(
-            f"there is no component {wanted!r}.\n"
-            f"  expected: one of {', '.join(names) or '(none)'}\n"
-            f"  fix: {f'did you mean {close}? ' if close else ''}see `oneshot plugins list --all`"
-            + (f"; plugins that were not read: {unread}" if unread else "")
-        )
 
 
 def _id(id_or_kind: str, name: str | None) -> str:
     return id_or_kind if name is None else f"{id_or_kind}:{name}"
-
-
-def _restriction(verb: str, patterns: tuple[str, ...], keep: bool) -> Restriction:
-    return Restriction(f"{verb}({', '.join(map(repr, patterns))})", patterns, keep)
-
-
-def _path_of(target: object) -> str:
-    """Return where a live object comes from, for listings; for an instance, its class."""
-    named = target if hasattr(target, "__qualname__") else type(target)
-    return f"{named.__module__}:{named.__qualname__}"
-
-
-def _load_error(record: Record) -> PluginLoadError:
-    return PluginLoadError(
-        f"{record.id} of {record.source} cannot be loaded, it is {record.state}:"
-        f" {record.reason}.\n"
-        f"  expected: {record.component.target} can be imported and used\n"
-        f"  fix: {record.fix}"
-    )
-
-
-def _trace(
-    outcome: pluggy.Result[object],
-    hook_name: str,
-    hook_impls: Sequence[pluggy.HookImpl],
-    kwargs: Mapping[str, object],
-) -> None:
-    """Show on stderr one call of a hook, with modules by their type: their text is very long."""
-    shown = ", ".join(
-        f"{name}={value!r}" if isinstance(value, str) else f"{name}={type(value).__name__}"
-        for name, value in kwargs.items()
-    )
-    asked = ", ".join(implementation.plugin_name for implementation in reversed(hook_impls))
-    ended = f"raised {outcome.exception!r}" if outcome.exception else ""
-    print(f"oneshot: {hook_name}({shown}) -> {asked or 'nobody'} {ended}".rstrip(), file=sys.stderr)
 
 
 def _renew_locks() -> None:

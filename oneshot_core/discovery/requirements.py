@@ -1,31 +1,18 @@
-"""Whether a version is one that a requirement asks for. Imports ``packaging`` only if it has to.
+"""Whether a version is one that a requirement asks for. ``packaging`` answers all but the plainest.
 
 Importing ``packaging.requirements`` takes longer than reading the metadata of 200 distributions,
-and nearly every requirement on this package is a name with plain versions.
+and nearly every requirement on this package is of the form ``oneshot-core>=0.1,<0.2``.
 """
 
 from __future__ import annotations
 
-import operator
 import re
-from collections.abc import Callable
-from typing import Any, Final
 
 from .metadata import normalise
 
 _NAME = re.compile(r"\s*([A-Za-z0-9][A-Za-z0-9._-]*)\s*")
-_CLAUSE = re.compile(r"(>=|<=|==|!=|>|<)\s*([0-9]+(?:\.[0-9]+)*)\s*")
-_PLAIN = re.compile(rf"\(?\s*(?:{_CLAUSE.pattern}(?:,\s*{_CLAUSE.pattern})*)?\)?\s*")
-_RELEASE = re.compile(r"[0-9]+(?:\.[0-9]+)*")
-
-_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
-    ">=": operator.ge,
-    "<=": operator.le,
-    "==": operator.eq,
-    "!=": operator.ne,
-    ">": operator.gt,
-    "<": operator.lt,
-}
+_RELEASE = r"[0-9]+(?:\.[0-9]+)*"
+_CLAUSE = re.compile(rf"(>=|<)\s*({_RELEASE})\s*(?:,\s*|$)")
 
 
 def unmet(requirement: str, name: str, version: str) -> str:
@@ -39,14 +26,13 @@ def unmet(requirement: str, name: str, version: str) -> str:
         name: a normalised name.
         version: what is there.
     """
-    start = _NAME.match(requirement)
-    if start is None or normalise(start[1]) != name:
+    if required_name(requirement) != name:
         return ""
-    asked = requirement[start.end() :]
-    if not (_PLAIN.fullmatch(asked) and _RELEASE.fullmatch(version)):
+    asked = _NAME.sub("", requirement, count=1)
+    if _CLAUSE.sub("", asked) or not re.fullmatch(_RELEASE, version):
         return _unmet(requirement, version)
     clauses = _CLAUSE.findall(asked)
-    holds = all(_COMPARE[sign](_release(version), _release(than)) for sign, than in clauses)
+    holds = all((_release(version) >= _release(than)) == (sign == ">=") for sign, than in clauses)
     return "" if holds else ",".join(sign + than for sign, than in clauses)
 
 
@@ -57,10 +43,7 @@ def required_name(requirement: str) -> str:
 
 
 def _release(version: str) -> list[int]:
-    numbers = [int(number) for number in version.split(".")]
-    while numbers and not numbers[-1]:  # 1.0 is 1
-        numbers.pop()
-    return numbers
+    return [int(number) for number in re.sub(r"(\.0+)+$", "", version).split(".")]  # 1.0 is 1
 
 
 def _unmet(line: str, version: str) -> str:
