@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ..errors import StrategyError
-from ..space.running import running
+from ..space.running_network import running
 from .batches import ArchitectureBatches, to_device
 from .isolation import (
     discarded_logs,

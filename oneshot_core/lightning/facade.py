@@ -20,7 +20,7 @@ from typing import Any, Final
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from ..space.running import running
+from ..space.running_network import running
 from .forwarding import (
     FORWARDED_SLOTS,
     PASSED_ON,

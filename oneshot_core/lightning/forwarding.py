@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from pytorch_lightning import LightningModule
 
 from ..optimizers import normalised
-from ..space.running import running
+from ..space.running_network import running
 from .own_step import is_defined_by_strategy, run_own_step
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of

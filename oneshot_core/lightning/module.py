@@ -38,7 +38,7 @@ from ..discovery.registry import Registry, default_registry
 from ..errors import MissingDataError, OneShotError, StrategyError
 from ..hooks import MutationHook, no_default_hook
 from ..model_space import ModelSpace
-from ..space.running import running
+from ..space.running_network import running
 from ..space.spec import Candidate, Choice, ParameterSpec
 from ..supernet import BaseSuperNetModule, supernet_modules
 from ..traversal import traverse_and_mutate_submodules

@@ -22,7 +22,7 @@ from .mutable import (
 )
 from .patch import Patch
 from .repeat import Chain, Repeat
-from .running import running
+from .running_network import running
 from .spec import Candidate, Choice, Interval, ParameterSpec
 from .value import (
     Computed,

@@ -11,7 +11,7 @@ from torch import fx, nn
 
 from ..errors import SpaceError
 from .mutable import Branches, Gates, MutableModule, check_label
-from .running import running
+from .running_network import running
 from .spec import Choice, ParameterSpec
 from .value import Value
 from .value_choice import ValueChoice
