@@ -26,6 +26,8 @@ from __future__ import annotations
 from .architecture_step import listed, unnoticed, users_loss
 from .batches import cached, first_batches, to_device
 from .build import takes
+from .checkpoint_io import require_entries
+from .forwarding import InnerHook
 from .isolation import (
     device_of,
     discarded_logs,
@@ -42,6 +44,7 @@ from .wrapped import as_lightning_module, has_forward
 
 __all__ = [
     "HOME",
+    "InnerHook",
     "Tree",
     "as_lightning_module",
     "cached",
@@ -60,6 +63,7 @@ __all__ = [
     "most_probable",
     "options_of_hooks",
     "plugin_hooks",
+    "require_entries",
     "seed_generators",
     "takes",
     "to_device",

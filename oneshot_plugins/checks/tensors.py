@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from oneshot_plugins.inspect.nests import leaves
+from oneshot_plugins.costs.nests import leaves
 
 
 def mapped(function: Callable[[Tensor], Tensor], value: Any) -> Any:

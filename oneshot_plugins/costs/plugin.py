@@ -32,12 +32,6 @@ def oneshot_components() -> list[Component]:
             "oneshot_plugins.costs.latency:latency",
             summary="microseconds of one forward pass on this machine, the median",
         ),
-        Component(
-            "command",
-            "cost",
-            "oneshot_plugins.costs.command:command",
-            summary="build and show tables of what architectures cost",
-        ),
     ]
 
 

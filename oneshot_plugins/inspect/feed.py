@@ -12,8 +12,7 @@ from torch import Tensor, nn
 
 from oneshot_core.errors import InspectionError
 from oneshot_core.lightning.kit import has_forward, is_lightning_module
-
-from .nests import leaves
+from oneshot_plugins.costs.nests import leaves
 
 
 @dataclass(frozen=True)

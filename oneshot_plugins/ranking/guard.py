@@ -22,8 +22,8 @@ from torch.nn.modules.module import register_module_forward_hook
 
 from oneshot_core.architecture import Architecture, freeze
 from oneshot_core.errors import RankingError
-from oneshot_core.lightning.forwarding import InnerHook
 from oneshot_core.lightning.kit import (
+    InnerHook,
     isolated_attributes,
     isolated_buffers,
     isolated_metrics,
@@ -31,7 +31,7 @@ from oneshot_core.lightning.kit import (
 )
 from oneshot_core.space import MutableModule, running
 from oneshot_core.supernet import BaseSuperNetModule
-from oneshot_plugins.inspect.nests import leaves
+from oneshot_plugins.costs.nests import leaves
 
 if TYPE_CHECKING:
     from oneshot_core.lightning import BaseOneShotLightningModule

@@ -12,7 +12,7 @@ import torch
 from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
-from oneshot_core.lightning.checkpoint_io import require_entries
+from oneshot_core.lightning.kit import require_entries
 
 from .folder import RunError
 

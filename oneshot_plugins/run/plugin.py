@@ -13,6 +13,7 @@ SUMMARIES = {
     "search": "train a supernet from a configuration file and choose an architecture",
     "rank": "score the architectures of a run with the weights of its supernet",
     "freeze": "write the plain network that a run chose, as a state dict",
+    "cost": "build and show tables of what architectures cost",
     "export": "write the plain network that a run chose, as ONNX or for torch.export",
 }
 

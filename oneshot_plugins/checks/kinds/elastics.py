@@ -16,7 +16,7 @@ from oneshot_core.model_space import ModelSpace
 from oneshot_core.nn import LayerRule, MutableLayer
 from oneshot_core.space import ParameterSpec
 from oneshot_core.traversal import traverse_and_mutate_submodules
-from oneshot_plugins.inspect.nests import leaves
+from oneshot_plugins.costs.nests import leaves
 
 from ..case import NothingToCheckError, Sample, Subject, checks, require, require_samples
 from ..decisions import Drawn, Weighted

@@ -24,7 +24,7 @@ from oneshot_core.model_space import ModelSpace
 from oneshot_core.space import Candidate, Choice, ParameterSpec
 from oneshot_core.supernet import BaseSuperNetModule, supernet_modules
 from oneshot_core.traversal import traverse_and_mutate_submodules
-from oneshot_plugins.inspect.nests import leaves
+from oneshot_plugins.costs.nests import leaves
 
 from .. import choices
 from ..case import NothingToCheckError, Sample, Subject, checks, require, require_samples

@@ -22,7 +22,7 @@ from oneshot_core.terminal import printable
 if TYPE_CHECKING:
     from torch import nn
 
-    from .table import CostTable
+    from oneshot_plugins.costs.table import CostTable
 
 
 class CostCommand:
@@ -106,9 +106,9 @@ class CostCommand:
 
 
 def _build(args: argparse.Namespace) -> int:
-    from .build import cost_table
-    from .sample import sample_tensor
-    from .table import CostError
+    from oneshot_plugins.costs.build import cost_table
+    from oneshot_plugins.costs.sample import sample_tensor
+    from oneshot_plugins.costs.table import CostError
 
     run = _run_folder(args.target)
     out: Path = args.out or (run or Path()) / f"{args.cost}.json"
@@ -151,7 +151,7 @@ def _model_of_run(folder: Path) -> nn.Module:
     Raises:
         RunError: it is no folder of a run, or its code cannot be used.
     """
-    from ..run.rebuild import read_run
+    from .rebuild import read_run
 
     return read_run(folder, "cost build").search()
 
@@ -165,8 +165,7 @@ def _require_options(cost: str, options: dict[str, object]) -> None:
     import inspect
 
     from oneshot_core import registry
-
-    from .table import CostError
+    from oneshot_plugins.costs.table import CostError
 
     if not options:
         return
@@ -183,7 +182,7 @@ def _require_options(cost: str, options: dict[str, object]) -> None:
 
 
 def _show(args: argparse.Namespace) -> int:
-    from .table import CostTable
+    from oneshot_plugins.costs.table import CostTable
 
     _print(CostTable.load(args.file), args.json)
     return 0
@@ -201,7 +200,7 @@ def _model(target: str) -> nn.Module:
     """
     from torch import nn
 
-    from .table import CostError
+    from oneshot_plugins.costs.table import CostError
 
     make = find_target(target, "cost build", CostError)
     try:
