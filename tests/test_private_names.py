@@ -24,7 +24,7 @@ def found_in(source: str) -> set[str]:
     ("source", "names"),
     [
         (
-            "from pytorch_lightning.loops.evaluation_loop import _EvaluationLoop",
+            "from pytorch_lightning.loops import _EvaluationLoop",
             {"_EvaluationLoop"},
         ),
         ("from torch._inductor import config", {"_inductor"}),

@@ -382,8 +382,8 @@ INTRODUCTION = """# Private names of other libraries
 
 A name that begins with an underscore may change with any release of the library that has it. This
 page lists every such name that our code uses, with the test that notices a change.
-`tests/test_private_names.py` finds the names in the source and fails for one that is not listed, for
-one in the list that is no longer used, and for one that the installed library does not have.
+`tests/test_private_names.py` finds the names in the source. It fails for one that is not listed,
+for one in the list that is no longer used, and for one that the installed library does not have.
 
 The risk is *high* where a search would train or score wrongly, or not at all, and where the library
 changes such things often. It is *medium* where one feature would stop. It is *low* where the name

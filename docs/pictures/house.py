@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import json
 from collections.abc import Iterable, Iterator
-from itertools import product
+from itertools import pairwise, product
 from pathlib import Path
 from typing import NamedTuple, TypeAlias
 
@@ -209,7 +209,7 @@ def route(start: str, end: str, places: dict[str, Box]) -> Points:
 
 def crosses(way: Points, box: Box) -> bool:
     """Say whether a line touches a box."""
-    for (x0, y0), (x1, y1) in zip(way, way[1:], strict=False):
+    for (x0, y0), (x1, y1) in pairwise(way):
         for step in range(201):
             x, y = x0 + (x1 - x0) * step / 200, y0 + (y1 - y0) * step / 200
             inside = box.left - 0.3 < x < box.left + box.width + 0.3
@@ -220,7 +220,7 @@ def crosses(way: Points, box: Box) -> bool:
 
 def _length(way: Points) -> float:
     """Return the length of a line; each turn counts as much as a detour would."""
-    pairs = zip(way, way[1:], strict=False)
+    pairs = pairwise(way)
     return sum(((x1 - x0) ** 2 + (y1 - y0) ** 2) ** 0.5 for (x0, y0), (x1, y1) in pairs) + len(way)
 
 
