@@ -62,7 +62,7 @@ MAY_IMPORT = {
     "ranking": {"costs"},
     "run": {"costs", "ranking"},
     "search": {"ranking"},
-    "spaces": {"cells", "elastic"},
+    "spaces": {"cells", "elastic", "supernets"},
     "strategies": {"costs"},
 }
 """Which of our plugins imports which others."""
@@ -301,8 +301,9 @@ search = Always(model, [handle], registry=oneshot.Registry(entry_points=False))
 assert [type(m).__name__ for m in search.nas_modules] == ["Pick"]
 before = model.body[0].layers["0"].weight.detach().clone()
 warnings.simplefilter("ignore")
+batches = torch.utils.data.DataLoader(torch.ones(4, 2), 2)
 Trainer(max_steps=2, logger=False, enable_checkpointing=False, enable_progress_bar=False,
-        enable_model_summary=False, accelerator="cpu").fit(search, torch.utils.data.DataLoader(torch.ones(4, 2), 2))
+        enable_model_summary=False, accelerator="cpu").fit(search, batches)
 assert not torch.equal(before, model.body[0].layers["0"].weight)
 opt = torch.optim.SGD([nn.Parameter(torch.ones(1))], 0.1)
 assert oneshot.merge_optimizers(None, [opt]) == [opt]
