@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from ..errors import StrategyError
 from ..space.running import running
 from .batches import ArchitectureBatches, to_device
+from .host import Host
 from .isolation import (
     discarded_logs,
     isolated_attributes,
@@ -23,12 +24,9 @@ from .isolation import (
     isolated_rng,
 )
 
-if TYPE_CHECKING:
-    from .module import BaseOneShotLightningModule
-
 
 def architecture_step(
-    search: BaseOneShotLightningModule, batches: ArchitectureBatches | None, batch: Any = None
+    search: Host, batches: ArchitectureBatches | None, batch: Any = None
 ) -> Tensor | None:
     """Step the architecture optimizers of ``search`` on the next of ``batches``, or on ``batch``.
 
@@ -75,7 +73,7 @@ def architecture_step(
 
 
 @contextmanager
-def unnoticed(search: BaseOneShotLightningModule, batch: Any, index: int) -> Iterator[None]:
+def unnoticed(search: Host, batch: Any, index: int) -> Iterator[None]:
     """Let nothing that runs inside be seen by the user's training, nor draw with its generators.
 
     Args:

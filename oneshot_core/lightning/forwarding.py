@@ -15,19 +15,16 @@ about it and why. A test reads the installed Lightning and fails for one that is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pytorch_lightning import LightningModule
 
 from ..optimizers import normalised
 from ..space.running import running
-from .own_step import is_defined_by_strategy, run_own_step
+from .drive import Driven, note_path
+from .own_step import is_defined_by_strategy
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
-
-if TYPE_CHECKING:
-    from .facade import ModuleFacade
-    from .module import BaseOneShotLightningModule
 
 Kind = Literal["delegate", "call", "move", "register", "forward", "own", "inherit"]
 """What is done about a member.
@@ -208,12 +205,12 @@ class ForwardedSlot:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, wrapper: ModuleFacade | None, owner: type) -> Any:
+    def __get__(self, wrapper: object, owner: type) -> Any:
         if wrapper is None:
             return self
         return getattr(wrapper.__dict__["model"], self.name)
 
-    def __set__(self, wrapper: ModuleFacade, value: object) -> None:
+    def __set__(self, wrapper: object, value: object) -> None:
         # LightningModule.__init__ writes the slots before there is a user's module.
         model = wrapper.__dict__.get("model")
         if model is None:
@@ -235,7 +232,7 @@ class InnerHook:
     def __init_subclass__(cls) -> None:
         cls.__doc__ = InnerHook.__dict__["__doc__"]
 
-    def __init__(self, wrapper: BaseOneShotLightningModule, name: str) -> None:
+    def __init__(self, wrapper: Driven, name: str) -> None:
         self.wrapper = wrapper
         self.name = name
         self.shared = is_defined_by_strategy(type(wrapper), name)
@@ -286,13 +283,13 @@ class MutatingHook(InnerHook):
 
     @property
     def acts(self) -> bool:
-        return self.wrapper.manual_driver is not None
+        return self.wrapper._drive.manual is not None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         self.wrapper.mutate()
-        if self.wrapper.manual_driver is not None:
-            self.wrapper.manual_driver.prepare()
+        if self.wrapper._drive.manual is not None:
+            self.wrapper._drive.manual.prepare()
         return result
 
 
@@ -301,8 +298,8 @@ class FirstHook(InnerHook):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trainer: Any = self.wrapper.trainer
-        if self.wrapper.manual_driver is not None:
-            self.wrapper.manual_driver.before_checks()
+        if self.wrapper._drive.manual is not None:
+            self.wrapper._drive.manual.before_checks()
         data = trainer.datamodule
         tree_of(self.wrapper).require(data, f"the datamodule {type(data).__name__}")
         return super().__call__(*args, **kwargs)
@@ -318,19 +315,18 @@ class TrainingStepHook(InnerHook):
 
         if self.wrapper.automatic_optimization:
             return self.wrapper.run_training_step(user)
-        driver = self.wrapper.manual_driver
+        drive = self.wrapper._drive
+        driver = drive.manual
         if driver is None:
-            return self.wrapper.run_around(user, args)
-        return self.wrapper.run_around(
-            lambda: driver.step(lambda: self.wrapper.run_training_step(user)), args
-        )
+            return drive.around(user, args)
+        return drive.around(lambda: driver.step(lambda: self.wrapper.run_training_step(user)), args)
 
 
 class OwnStepHook(InnerHook):
     """``training_step`` of a strategy that defines it."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return run_own_step(self.wrapper, self.__wrapped__, args, kwargs)
+        return self.wrapper._drive.own_step(self.__wrapped__, args, kwargs)
 
 
 class EvaluationStepHook(InnerHook):
@@ -343,7 +339,7 @@ class EvaluationStepHook(InnerHook):
             with running:
                 return super().__call__(*args, **kwargs)
         except Exception as error:
-            self.wrapper.note_path(error)
+            note_path(self.wrapper, error)
             raise
 
 
@@ -372,7 +368,7 @@ class OptimizersHook(InnerHook):
         normalise = optimizer_shapes(self.wrapper.registry)
         if normalise is not None:
             config = normalised(config, normalise)
-        driver = self.wrapper.manual_driver
+        driver = self.wrapper._drive.manual
         return config if driver is None else driver.configure_optimizers(config)
 
 
@@ -381,12 +377,12 @@ class ClippingHook(InnerHook):
 
     @property
     def acts(self) -> bool:
-        return self.shared or self.wrapper.manual_driver is not None
+        return self.shared or self.wrapper._drive.manual is not None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
-        if self.wrapper.manual_driver is not None:
-            self.wrapper.manual_driver.clip(args[0])
+        if self.wrapper._drive.manual is not None:
+            self.wrapper._drive.manual.clip(args[0])
         return result
 
 
@@ -395,12 +391,12 @@ class EpochEndHook(InnerHook):
 
     @property
     def acts(self) -> bool:
-        return self.shared or self.wrapper.scheduler_steps is not None
+        return self.shared or self.wrapper._drive.schedulers is not None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
-        if self.wrapper.scheduler_steps is not None:
-            self.wrapper.scheduler_steps.after_epoch()
+        if self.wrapper._drive.schedulers is not None:
+            self.wrapper._drive.schedulers.after_epoch()
         return result
 
 
@@ -409,14 +405,14 @@ class BatchStartHook(InnerHook):
 
     @property
     def acts(self) -> bool:
-        return self.shared or self.wrapper.searches_in_hooks
+        return self.shared or self.wrapper._drive.searches_in_hooks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.wrapper.scheduler_steps is not None:
-            self.wrapper.scheduler_steps.after_validation()
+        if self.wrapper._drive.schedulers is not None:
+            self.wrapper._drive.schedulers.after_validation()
         answer = super().__call__(*args, **kwargs)
         if answer != -1:
-            self.wrapper.run_before(*args)
+            self.wrapper._drive.before(*args)
         return answer
 
 
@@ -436,7 +432,7 @@ _SPECIAL: Final[dict[str, type[InnerHook]]] = {
 }
 
 
-def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
+def install_hooks(wrapper: Driven) -> None:
     """Give ``wrapper`` one instance attribute for every delegated hook it does not define.
 
     Instance attributes win over methods. A hook that a strategy defines is therefore never
@@ -451,6 +447,6 @@ def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
             wrapper.__dict__[name] = OwnStepHook(wrapper, name)
 
 
-def new_hook(wrapper: BaseOneShotLightningModule, name: str) -> InnerHook:
+def new_hook(wrapper: Driven, name: str) -> InnerHook:
     """Return what stands on ``wrapper`` for a hook of the user's."""
     return _SPECIAL.get(name, InnerHook)(wrapper, name)
