@@ -14,7 +14,7 @@ from torch.optim import Optimizer
 
 from ..errors import StrategyError
 from ..space.running import running
-from .batches import ArchitectureBatches, to_device
+from .batches import to_device
 from .host import Host
 from .isolation import (
     discarded_logs,
@@ -25,10 +25,8 @@ from .isolation import (
 )
 
 
-def architecture_step(
-    search: Host, batches: ArchitectureBatches | None, batch: Any = None
-) -> Tensor | None:
-    """Step the architecture optimizers of ``search`` on the next of ``batches``, or on ``batch``.
+def architecture_step(search: Host, batch: Any) -> Tensor | None:
+    """Step the architecture optimizers of ``search`` on ``batch``; None is its next batch.
 
     Returns:
         The loss, detached; None if there was none, or nothing to train.
@@ -43,7 +41,8 @@ def architecture_step(
         return None
     _require_no_weights(search.model, optimizers)
     trainer = search.trainer
-    if batches is None:
+    batches = search.architecture_batches
+    if batch is not None or batches is None:
         index = trainer.fit_loop.epoch_loop.total_batch_idx
     else:
         index = batches.drawn

@@ -31,6 +31,16 @@ def search_state(search: Host) -> dict[str, Any]:
     }
 
 
+def require_search(saved: Mapping[str, Any], path: object, model: object, cls: type) -> None:
+    """Raise StrategyError unless the checkpoint from ``path`` holds the state of a search."""
+    if CHECKPOINT_KEY not in saved:
+        raise StrategyError(
+            f"{path!r} holds no search.\n"
+            f"  expected: a checkpoint of {cls.__name__}\n"
+            f"  fix: load it with {type(model).__name__}.load_from_checkpoint"
+        )
+
+
 def load_search_state(search: Host, saved: Mapping[str, Any]) -> None:
     """Take back what :func:`search_state` returned.
 

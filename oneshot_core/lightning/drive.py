@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Protocol
 
+from pytorch_lightning.utilities import rank_zero_info
+
 from ..architecture import Architecture
 from ..errors import OneShotError, StrategyError
 from .host import Host, is_fitting
@@ -81,6 +83,30 @@ class Drive:
             "  expected: a strategy that leaves the property to its base class\n"
             f"  fix: write `automatic_optimization = {automatic}` into the class {name} instead"
         )
+
+    def start(self, enter_loop: Callable[[], bool]) -> None:
+        """Begin a fit: let the search surround the weight steps of Lightning's loop.
+
+        Args:
+            enter_loop: returns whether it could be done.
+        """
+        if self.search.automatic_optimization:
+            self.inside_loop = enter_loop()
+        else:
+            self.inside_loop = True
+            self.schedulers = self.manual or SchedulerSteps(self.search)
+        if not self.inside_loop:
+            rank_zero_info(
+                "oneshot: this Lightning's training loop is not as expected; the search runs in "
+                "on_train_batch_start instead."
+            )
+
+    def stop(self) -> None:
+        """End a fit."""
+        if self.manual is not None:
+            self.manual.stop()
+        self.schedulers = None
+        self.inside_loop = False
 
     # --- one batch ----------------------------------------------------------------------------
 

@@ -9,8 +9,8 @@ this private slot, read that attribute. The wrapper answers each as the user's m
 - methods call the user's, whose overrides therefore run;
 - everything else falls through ``__getattr__`` / ``__setattr__`` of the wrapper.
 
-:data:`TREATMENT` names every overridable member of a LightningModule once, with what is done
-about it and why. A test reads the installed Lightning and fails for one that is missing.
+:data:`TREATMENT` names every overridable member of a LightningModule with what is done about it
+and why. A test reads the installed Lightning and fails for one that is missing.
 """
 
 from __future__ import annotations
@@ -115,9 +115,7 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
     **_each(
         "call",
         "keys, tensors and messages are those of the user's module; also inside another module",
-        """
-        state_dict load_state_dict _save_to_state_dict _load_from_state_dict
-        """,
+        "state_dict load_state_dict _save_to_state_dict _load_from_state_dict",
     ),
     **_each(
         "inherit",
@@ -135,16 +133,10 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         """,
     ),
     **_each(
-        "call",
-        "metric names must be those of the user's module, without a prefix",
-        "log log_dict",
+        "call", "metric names are those of the user's module, without a prefix", "log log_dict"
     ),
     **_each("call", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
-    **_each(
-        "call",
-        "the user's module is what is exported",
-        "to_onnx to_torchscript to_tensorrt",
-    ),
+    **_each("call", "the user's module is exported", "to_onnx to_torchscript to_tensorrt"),
     **_each(
         "call",
         "acts on the trainer, the same for both modules; an override of the user's runs",
@@ -172,7 +164,6 @@ PASSED_ON: Final = tuple(
 )
 """Hooks that do something, and so are the strategy's alone where it defines them: what it reaches
 with ``super()`` is the user's."""
-
 
 FORWARDED_SLOTS: Final = (
     "prepare_data_per_node",
@@ -288,8 +279,9 @@ class MutatingHook(InnerHook):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         self.wrapper.mutate()
-        if self.wrapper._drive.manual is not None:
-            self.wrapper._drive.manual.prepare()
+        driver = self.wrapper._drive.manual
+        if driver is not None:
+            driver.prepare()
         return result
 
 

@@ -2,16 +2,14 @@
 
 Data flow of a fit::
 
-    construction   the walk replaces choices inside the user's model by supernet modules,
-                   each holding a decision of `self.decisions`
-    on_fit_start   the loop's optimization is entered (engine.py), architecture optimizers
-                   are appended after the user's
-    each batch     loop -> engine -> search_step(batch, batch_idx), the strategy's method
+    construction   walk.py replaces choices by supernet modules, which hold decisions
+    on_fit_start   preflight.py checks, engine.py enters the loop, appended.py adds optimizers
+    each batch     loop -> engine -> drive.py -> search_step(batch, batch_idx), the strategy's
                        -> advance_optimization(), Lightning's own weight step
                        -> architecture_step(), on a batch of its own, isolated
     evaluation     prepare_evaluation(...), then the user's validation_step
 
-Nothing of a search enters the user's module except supernet modules in the place of choices.
+A search puts nothing into the user's module but supernet modules in the place of choices.
 """
 
 from __future__ import annotations
@@ -24,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import LightningModule
-from pytorch_lightning.utilities import rank_zero_info
 from torch import Tensor, nn
 
 from ..decision import Decision, DecisionTable
@@ -36,12 +33,12 @@ from .answers import Answers, Beginning
 from .appended import Appended, scheduler_config
 from .architecture_step import architecture_step, users_loss
 from .batches import ArchitectureBatches
-from .checkpoint import CHECKPOINT_KEY, load_search_state, search_state
+from .checkpoint import CHECKPOINT_KEY, load_search_state, require_search, search_state
 from .checkpoint_io import read_checkpoint
 from .drive import Drive
 from .engine import install_engine, remove_engine
 from .forwarding import install_hooks
-from .manual import ManualDriver, SchedulerSteps
+from .manual import ManualDriver
 from .own_step import is_defined_by_strategy
 from .plugin_hooks import optimizer_shapes
 from .preflight import missing_loader, require_fit, require_loss
@@ -68,14 +65,9 @@ class _MutatedWhenBuilt(ABCMeta):
 class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     """A one-shot search over the choices in a LightningModule; the base of every strategy.
 
-    To Lightning it looks like ``model`` itself: hooks, logged names, hyperparameters,
-    checkpoint keys and optimizers are those of ``model``. Attributes that a search does not
-    have are read from and written to ``model``.
-
-    A strategy supplies :meth:`make_decision` and, where it does more than draw,
-    :meth:`search_step` and :meth:`configure_architecture_optimizers`. It may define
-    ``training_step`` instead, as strategies of the reference do; see
-    :meth:`advance_optimization`.
+    To Lightning it looks like ``model`` itself. Attributes that a search does not have are read
+    from and written to ``model``. A strategy supplies :meth:`make_decision` and, where it does
+    more than draw, :meth:`search_step` and :meth:`configure_architecture_optimizers`.
 
     Args:
         model: the user's module; its choices are replaced in place.
@@ -136,11 +128,9 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
         self.ranking: Ranking | None = None
         self.decisions = DecisionTable(self.make_decision)
         self.registry = default_registry() if registry is None else registry
-        self.architecture_batches = (
-            None
-            if arch_dataloader is None
-            else ArchitectureBatches(arch_dataloader, self.seed, model)
-        )
+        self.architecture_batches = None
+        if arch_dataloader is not None:
+            self.architecture_batches = ArchitectureBatches(arch_dataloader, self.seed, model)
         self._appended = Appended()
         self._walk = Walk(self)
         self._drive = Drive(self, self._automatic)
@@ -161,24 +151,23 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     def search_step(self, batch: Any, batch_idx: int) -> None:
         """Do what the search does with one training batch.
 
-        Call :meth:`advance_optimization` where the weights are to be trained on ``batch``; a
-        batch without that call trains nothing. The default does nothing else.
+        Without a call of :meth:`advance_optimization` the batch trains no weights. The default
+        calls it and does nothing else.
         """
         self.advance_optimization()
 
     def configure_architecture_optimizers(self) -> Any:
         """Return optimizers of the architecture parameters, in any shape Lightning knows.
 
-        None, the default, for strategies that learn no architecture parameters. Schedulers
-        are stepped by Lightning, like the user's.
+        None, the default, is for strategies that learn no architecture parameters. Lightning
+        steps the schedulers, like the user's.
         """
         return None
 
     def default_mutation_hooks(self) -> list[MutationHook]:
         """Return the hooks that are asked last; the last of them refuses unhandled choices.
 
-        They get what the installed hooks leave, which handle all choices of this package. For
-        what is to be asked before those, see :meth:`first_mutation_hooks`.
+        The installed hooks, which are asked before, handle all choices of this package.
         """
         return [no_default_hook]
 
@@ -214,8 +203,7 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
         """Raise for what cannot work, before training starts.
 
         Raises:
-            StrategyError: naming what is missing and the fix.
-            OutputError: checkpoints cannot be written where they are to be.
+            OneShotError: naming what is missing and the fix.
         """
         require_fit(self)
 
@@ -228,10 +216,7 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
         require_loss(self)
 
     def mutate(self) -> None:
-        """Replace the choices in those modules of ``model`` that no walk has seen.
-
-        Called after construction, after the user's ``setup`` and after ``configure_model``.
-        """
+        """Replace choices in new modules: at first, after ``setup`` and ``configure_model``."""
         self._walk.mutate()
 
     # --- one batch ----------------------------------------------------------------------------
@@ -245,13 +230,12 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     ) -> None:
         """Train the weights on the current batch: Lightning's own step, or the user's manual one.
 
-        Called without arguments from :meth:`search_step`. Architecture parameters get no gradient
-        here.
+        :meth:`search_step` calls it without arguments. Architecture parameters get no gradient.
 
         A strategy may define ``training_step`` instead, as the reference's do: it runs
         ``self.model.training_step`` itself, and gives the loss to this method. The weights are
         then trained by hand (:mod:`oneshot_core.lightning.manual` says what differs), with the
-        Trainer's accumulation and clipping; of a step of several losses each is divided by their
+        Trainer's accumulation and clipping. Of several losses in a step each is divided by their
         number. The architecture parameters get the gradient of the loss, too.
 
         Args:
@@ -268,26 +252,21 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     def architecture_step(self, batch: Any = None) -> Tensor | None:
         """Train the architecture parameters on the next batch of ``arch_dataloader``.
 
-        The gradient is that of :meth:`architecture_gradient`: for the architecture parameters
-        alone. What the user's training could notice is put back: random states, buffers,
-        metrics, plain attributes, logged values.
+        The gradient is that of :meth:`architecture_gradient`. What the user's training could
+        notice is put back: random states, buffers, metrics, plain attributes, logged values.
 
         Args:
             batch: used instead, as it is, if given.
 
         Returns:
-            The loss, detached; None if the user's ``training_step`` skipped the batch, or there
-            is nothing to train.
+            The loss, detached; None if the batch is skipped, or there is nothing to train.
 
         Raises:
-            StrategyError: there is no ``arch_dataloader``, or it is empty; or an architecture
-                optimizer holds weights.
+            StrategyError: there is no batch, or an architecture optimizer holds weights.
         """
-        if batch is not None:
-            return architecture_step(self, None, batch)
-        if self.architecture_batches is None:
+        if batch is None and self.architecture_batches is None:
             raise self.no_arch_dataloader()
-        return architecture_step(self, self.architecture_batches)
+        return architecture_step(self, batch)
 
     def architecture_gradient(
         self, batch: Any, batch_idx: int, parameters: Sequence[nn.Parameter], scale: float
@@ -295,14 +274,13 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
         """Return the loss and the gradient that train the architecture; None skips the batch.
 
         By default the gradient of :meth:`architecture_loss`; no weight gradient is computed.
-        Called where the user's training notices nothing.
+        The user's training does not notice what happens here.
 
         Args:
             batch: what the loss is computed on.
             batch_idx: how many batches came before it.
             parameters: the architecture parameters.
-            scale: factor that the gradient is to carry, against underflow; 1 unless the
-                Trainer scales losses.
+            scale: factor of the gradient, against underflow; 1 unless the Trainer scales losses.
 
         Returns:
             The loss without, the gradient with ``scale``; one tensor, or None, for each of
@@ -328,9 +306,9 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     def run_training_step(self, step: Callable[[], Any]) -> Any:
         """Return what the weights are trained on: by default the user's ``training_step``.
 
-        Override it to run ``step`` several times, as for several paths, and to return one
-        output in its stead. It is called inside the forward pass of the Trainer's strategy,
-        once for each evaluation of the closure; not for a user who optimizes manually.
+        A strategy may run ``step`` several times, as for several paths, and return one output.
+        It is called inside the forward pass of the Trainer's strategy, once for each evaluation
+        of the closure; not for a user who optimizes manually.
 
         Args:
             step: the user's ``training_step``, with its batch.
@@ -344,19 +322,15 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> BaseOneShotLightningModule:
-        """Train the weights from ``training_step``, under Lightning's manual optimization.
+        """Train the weights under Lightning's manual optimization; return the search itself.
 
-        For what must own the whole batch without touching Lightning's loop. Training is then
-        not exactly that of the bare module; :mod:`oneshot_core.lightning.manual` says where.
-        To be called before the fit.
+        Call it before the fit. Training is then not exactly that of the bare module;
+        :mod:`oneshot_core.lightning.manual` says where.
 
         Args:
             accumulate_grad_batches: instead of the Trainer's, which refuses it here.
             gradient_clip_val: instead of the Trainer's.
             gradient_clip_algorithm: ``"norm"`` (default) or ``"value"``.
-
-        Returns:
-            The search itself.
 
         Raises:
             StrategyError: an argument is out of range.
@@ -369,8 +343,8 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     def advance_lr_schedulers(self, batch_idx: int | None = None) -> None:
         """Step the schedulers that are due after this batch; once, however often it is called.
 
-        For a search that is driven by hand and wants it at some place of :meth:`search_step` or
-        of its own ``training_step``; it is done after that otherwise.
+        A search that is driven by hand may do it inside :meth:`search_step` or its own
+        ``training_step``; it is done after that otherwise.
 
         Args:
             batch_idx: what frequencies are counted by. None is the position of the batch.
@@ -384,9 +358,7 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     def automatic_optimization(self) -> bool:
         """Whether Lightning's loop trains the weights: as ``model`` says, unless driven by hand."""
         chosen = self._drive.chosen
-        if chosen is not None:
-            return not chosen.settled
-        return self.model.automatic_optimization
+        return self.model.automatic_optimization if chosen is None else not chosen.settled
 
     @automatic_optimization.setter
     def automatic_optimization(self, automatic_optimization: bool) -> None:
@@ -400,18 +372,9 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     def on_fit_start(self) -> None:
         """Start the user's fit, then enter the loop and append the architecture optimizers."""
         self.call_users("on_fit_start")
-        drive = self._drive
-        drive.require_agreement()
+        self._drive.require_agreement()
         self.check_fit()
-        drive.inside_loop = not self.automatic_optimization or install_engine(self.trainer, self)
-        if not drive.inside_loop:
-            rank_zero_info(
-                "oneshot: this Lightning's training loop is not as expected; the search runs in "
-                "on_train_batch_start instead."
-            )
-        driver = drive.manual
-        if not self.automatic_optimization:
-            drive.schedulers = driver or SchedulerSteps(self)
+        self._drive.start(lambda: install_engine(self.trainer, self))
         self._appended.append(
             self.configure_architecture_optimizers(),
             self.trainer,
@@ -419,8 +382,8 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
             optimizer_shapes(self.registry),
         )
         self._appended.hide_from(self.model)
-        if driver is not None:
-            driver.start(partial(scheduler_config, tree_of(self.trainer)))
+        if self._drive.manual is not None:
+            self._drive.manual.start(partial(scheduler_config, tree_of(self.trainer)))
         self.registry.hook.oneshot_fit_started(search=self)
 
     def on_fit_end(self) -> None:
@@ -429,10 +392,7 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
         self._appended.unhide(self.model)
         remove_engine(self.trainer)
         self.registry.hook.oneshot_fit_ended(search=self)
-        if self._drive.manual is not None:
-            self._drive.manual.stop()
-        self._drive.schedulers = None
-        self._drive.inside_loop = False
+        self._drive.stop()
         self.call_users("on_fit_end")
 
     # --- Lightning: checkpoints -----------------------------------------------------------------
@@ -445,16 +405,14 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take back the state of the search, if there is one, then let the user's module load.
 
-        A checkpoint of the bare module is accepted: its weights are loaded, and the search
-        starts at its beginning.
+        A checkpoint of the bare module is accepted: the search then starts at its beginning.
 
         Raises:
             StrategyError: it was saved by another strategy.
             ArchitectureError: it was saved by a search over another model space.
         """
-        saved = checkpoint.get(CHECKPOINT_KEY)
-        if saved is not None:
-            load_search_state(self, saved)
+        if checkpoint.get(CHECKPOINT_KEY) is not None:
+            load_search_state(self, checkpoint[CHECKPOINT_KEY])
         self.call_users("on_load_checkpoint", checkpoint)
 
     @classmethod
@@ -484,12 +442,7 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
             ArchitectureError: it was saved by a search over another model space.
         """
         checkpoint = read_checkpoint(checkpoint_path, map_location, weights_only=weights_only)
-        if CHECKPOINT_KEY not in checkpoint:
-            raise StrategyError(
-                f"{checkpoint_path!r} holds no search.\n"
-                f"  expected: a checkpoint of {cls.__name__}\n"
-                f"  fix: load it with {type(model).__name__}.load_from_checkpoint"
-            )
+        require_search(checkpoint, checkpoint_path, model, cls)
         search = cls(model, **options)
         search.on_load_checkpoint(checkpoint)
         search.load_state_dict(checkpoint["state_dict"], strict=strict)
