@@ -85,11 +85,7 @@ class Drive:
         )
 
     def start(self, enter_loop: Callable[[], bool]) -> None:
-        """Begin a fit: let the search surround the weight steps of Lightning's loop.
-
-        Args:
-            enter_loop: returns whether it could be done.
-        """
+        """Begin a fit; ``enter_loop`` says whether the search surrounds Lightning's steps."""
         if self.search.automatic_optimization:
             self.inside_loop = enter_loop()
         else:
@@ -140,10 +136,9 @@ class Drive:
             self._step = self._outputs = None
 
     def before(self, batch: Any, batch_idx: int) -> None:
-        """Run ``search_step`` before a weight step that Lightning does by itself.
+        """Run ``search_step`` before Lightning's weight step, in a loop that was not entered.
 
-        For a training loop that could not be entered. The weights are then trained once after
-        the strategy's part, whether it asks for it or not.
+        The weights are then trained once, whether the strategy asks for it or not.
         """
         if not self.inside_loop and self.search.automatic_optimization:
             self.search.search_step(batch, batch_idx)
@@ -167,12 +162,7 @@ class Drive:
         return output
 
     def advance(self, loss: Any, batch_idx: int | None, *clipping: Any) -> None:
-        """Train the weights where the strategy asks for it; arguments as of the search's method.
-
-        Raises:
-            StrategyError: it is called outside of a batch; or a loss is given where Lightning
-                computes it, or missing where it does not.
-        """
+        """Do ``advance_optimization`` of the search; arguments and errors are the same."""
         name, driver = type(self.search).__name__, self.manual
         if isinstance(driver, OwnStep):
             driver.advance(loss, batch_idx, *clipping)
@@ -207,7 +197,7 @@ class Drive:
                 parameter.requires_grad_(True)
 
     def advance_lr_schedulers(self, batch_idx: int | None) -> None:
-        """Step the schedulers that are due; arguments and errors as of the search's method."""
+        """Do ``advance_lr_schedulers`` of the search; arguments and errors are the same."""
         if self.manual is None:
             raise StrategyError(
                 f"advance_lr_schedulers() was called on {type(self.search).__name__}, whose "
@@ -219,10 +209,7 @@ class Drive:
 
 
 def note_path(search: Host, error: Exception) -> None:
-    """Let an error of the user's code say which path was computed.
-
-    A note, which Python knows since 3.11; errors of ours say more themselves.
-    """
+    """Let an error of the user's code say, in a note (Python 3.11), which path was computed."""
     is_path = not any(d.superposes and not d.is_pinned for d in search.decisions)
     known = isinstance(error, OneShotError) or search.space.size == 1
     if known or not is_path or not hasattr(error, "add_note"):

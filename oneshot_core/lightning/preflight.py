@@ -16,12 +16,7 @@ from .trees import tree_of
 
 
 def require_fit(search: Host) -> None:
-    """Raise for what cannot work in the fit that begins.
-
-    Raises:
-        StrategyError: naming what is missing and the fix.
-        OutputError: checkpoints cannot be written where they are to be.
-    """
+    """Raise a OneShotError for what cannot work in the fit that begins."""
     cls = type(search)
     learns = search.architecture_batches is not None and any(
         d.spec.size > 1 and list(d.parameters()) for d in search.decisions
@@ -42,11 +37,7 @@ def require_fit(search: Host) -> None:
 
 
 def require_choices(search: Walked) -> None:
-    """Refuse a model with nothing to choose, unless the search does without.
-
-    Raises:
-        StrategyError: there is no choice, and ``needs_choices`` of the search is set.
-    """
+    """Refuse a model with nothing to choose, unless the search does without."""
     if search.needs_choices and not search.nas_modules:
         raise StrategyError(
             f"there is no choice in {type(search.model).__name__}.\n"
@@ -57,11 +48,7 @@ def require_choices(search: Walked) -> None:
 
 
 def require_loss(search: Host) -> None:
-    """Raise if the user's ``training_step`` cannot be run for its loss alone.
-
-    Raises:
-        StrategyError: the user's module optimizes manually.
-    """
+    """Refuse a user's module that optimizes manually, as its loss cannot be computed alone."""
     if not search.model.automatic_optimization:
         raise StrategyError(
             f"{type(search.model).__name__} optimizes manually; its training_step cannot be run "

@@ -65,11 +65,7 @@ class Walk:
         events.oneshot_after_mutation(model=model, nas_modules=list(self.supernets))
 
     def mutate_early(self) -> None:
-        """Walk inside the constructor of a strategy, which asks for the supernet modules.
-
-        Raises:
-            StrategyError: the strategy has not yet set what it needs for that.
-        """
+        """Walk inside the constructor of a strategy, which asks for the supernet modules."""
         try:
             self.search.mutate()
         except AttributeError as error:  # nn.Module would say that there are no nas_modules
