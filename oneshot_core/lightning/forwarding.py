@@ -22,6 +22,7 @@ from pytorch_lightning import LightningModule
 from ..optimizers import normalised
 from ..space.running import running
 from .drive import Driven, note_path
+from .manual import batch_index
 from .own_step import is_defined_by_strategy
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
@@ -311,7 +312,10 @@ class TrainingStepHook(InnerHook):
         driver = drive.manual
         if driver is None:
             return drive.around(user, args)
-        return drive.around(lambda: driver.step(lambda: self.wrapper.run_training_step(user)), args)
+        index = batch_index(self.wrapper.trainer)
+        return drive.around(
+            lambda: driver.train(lambda: self.wrapper.run_training_step(user), index), args
+        )
 
 
 class OwnStepHook(InnerHook):

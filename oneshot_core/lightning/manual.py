@@ -240,19 +240,16 @@ class ManualDriver(SchedulerSteps):
 
     # --- one batch --------------------------------------------------------------------------
 
-    def step(self, training_step: Callable[[], Any]) -> Any:
+    def train(self, training_step: Callable[[], Any], batch_idx: int) -> Any:
         """Do with one batch what Lightning's automatic optimization does.
 
         Args:
             training_step: the user's, with its arguments.
+            batch_idx: as which batch it counts.
 
         Returns:
             What ``on_train_batch_end`` gets: a dict with the loss, or None.
         """
-        return self.train(training_step, batch_index(self.search.trainer))
-
-    def train(self, training_step: Callable[[], Any], batch_idx: int) -> Any:
-        """Do :meth:`step` with what is the batch number ``batch_idx``."""
         search, trainer = self.search, self.search.trainer
         optimizer = search.model.optimizers()
         outputs: dict[str, Any] = {}
