@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 from pytorch_lightning import LightningModule, Trainer
@@ -14,7 +14,8 @@ from torch.optim import Optimizer
 
 from ..errors import StrategyError
 from ..space.running_network import running
-from .batches import ArchitectureBatches, to_device
+from .batches import to_device
+from .host import Host
 from .isolation import (
     discarded_logs,
     isolated_attributes,
@@ -23,14 +24,9 @@ from .isolation import (
     isolated_rng,
 )
 
-if TYPE_CHECKING:
-    from .module import BaseOneShotLightningModule
 
-
-def architecture_step(
-    search: BaseOneShotLightningModule, batches: ArchitectureBatches | None, batch: Any = None
-) -> Tensor | None:
-    """Step the architecture optimizers of ``search`` on the next of ``batches``, or on ``batch``.
+def architecture_step(search: Host, batch: Any) -> Tensor | None:
+    """Step the architecture optimizers of ``search`` on ``batch``; None is its next batch.
 
     Returns:
         The loss, detached; None if there was none, or nothing to train.
@@ -45,7 +41,8 @@ def architecture_step(
         return None
     _require_no_weights(search.model, optimizers)
     trainer = search.trainer
-    if batches is None:
+    batches = search.architecture_batches
+    if batch is not None or batches is None:
         index = trainer.fit_loop.epoch_loop.total_batch_idx
     else:
         index = batches.drawn
@@ -75,7 +72,7 @@ def architecture_step(
 
 
 @contextmanager
-def unnoticed(search: BaseOneShotLightningModule, batch: Any, index: int) -> Iterator[None]:
+def unnoticed(search: Host, batch: Any, index: int) -> Iterator[None]:
     """Let nothing that runs inside be seen by the user's training, nor draw with its generators.
 
     Args:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from lightning_utilities.core.apply_func import apply_to_collection
-from pytorch_lightning import LightningModule, Trainer
+from pytorch_lightning import Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
@@ -162,7 +162,13 @@ def _bytes(batch: Any) -> int:
     return total
 
 
-def to_device(batch: Any, module: LightningModule, trainer: Trainer) -> Any:
+class Transfers(Protocol):
+    """A LightningModule, as far as it moves batches."""
+
+    def _on_before_batch_transfer(self, batch: Any, dataloader_idx: int = 0) -> Any: ...
+
+
+def to_device(batch: Any, module: Transfers, trainer: Trainer) -> Any:
     """Move a batch to the module's device, through the user's transfer hooks, as loops do."""
     batch = trainer.precision_plugin.convert_input(batch)
     batch = module._on_before_batch_transfer(batch, dataloader_idx=0)

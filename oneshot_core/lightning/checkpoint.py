@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ..architecture import SpaceRecord
 from ..discovery.registry import Registry
 from ..errors import CheckpointError, OneShotError, StrategyError
 from ..terminal import printable
-
-if TYPE_CHECKING:
-    from .module import BaseOneShotLightningModule
+from .host import Host
 
 CHECKPOINT_KEY: Final = "oneshot"
 CHECKPOINT_SCHEMA: Final = "oneshot.search/1"
 
 
-def search_state(search: BaseOneShotLightningModule) -> dict[str, Any]:
+def search_state(search: Host) -> dict[str, Any]:
     """Return what a resumed search needs to go on as if it had not stopped."""
     batches = search.architecture_batches
     return {
@@ -33,7 +31,17 @@ def search_state(search: BaseOneShotLightningModule) -> dict[str, Any]:
     }
 
 
-def load_search_state(search: BaseOneShotLightningModule, saved: Mapping[str, Any]) -> None:
+def require_search(saved: Mapping[str, Any], path: object, model: object, cls: type) -> None:
+    """Raise StrategyError unless the checkpoint from ``path`` holds the state of a search."""
+    if CHECKPOINT_KEY not in saved:
+        raise StrategyError(
+            f"{path!r} holds no search.\n"
+            f"  expected: a checkpoint of {cls.__name__}\n"
+            f"  fix: load it with {type(model).__name__}.load_from_checkpoint"
+        )
+
+
+def load_search_state(search: Host, saved: Mapping[str, Any]) -> None:
     """Take back what :func:`search_state` returned.
 
     Raises:
@@ -58,7 +66,7 @@ def load_search_state(search: BaseOneShotLightningModule, saved: Mapping[str, An
     _compare_plugins(plugins, _plugins(search.registry))
 
 
-def _load(search: BaseOneShotLightningModule, saved: Mapping[str, Any]) -> None:
+def _load(search: Host, saved: Mapping[str, Any]) -> None:
     expected = (CHECKPOINT_SCHEMA, type(search).__name__)
     if (saved.get("schema"), saved.get("strategy")) != expected:
         raise StrategyError(

@@ -10,31 +10,30 @@ from __future__ import annotations
 
 import inspect
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.loops.optimization.automatic import _AutomaticOptimization
 from torch.optim import Optimizer
 
+from .drive import Driven
 from .trees import tree_of
-
-if TYPE_CHECKING:
-    from .module import BaseOneShotLightningModule
 
 
 class OneShotOptimization(_AutomaticOptimization):
     """Lightning's optimization of one batch, with the strategy's around it."""
 
-    def __init__(self, trainer: Trainer, search: BaseOneShotLightningModule) -> None:
+    def __init__(self, trainer: Trainer, search: Driven) -> None:
         super().__init__(trainer)
         self.search = search
 
     def run(self, optimizer: Optimizer, batch_idx: int, kwargs: OrderedDict[str, Any]) -> Any:
         """Let the strategy run the batch; its ``advance_optimization()`` is Lightning's step."""
         step = super().run
-        if self.trainer.lightning_module is not self.search:  # left over from a failed fit
+        running: object = self.trainer.lightning_module
+        if running is not self.search:  # left over from a failed fit
             return step(optimizer, batch_idx, kwargs)
-        return self.search.run_around(
+        return self.search._drive.around(
             lambda: step(optimizer, batch_idx, kwargs),
             tuple(kwargs.values()),
             batch_idx,
@@ -42,7 +41,7 @@ class OneShotOptimization(_AutomaticOptimization):
         )
 
 
-def install_engine(trainer: Trainer, search: BaseOneShotLightningModule) -> bool:
+def install_engine(trainer: Trainer, search: Driven) -> bool:
     """Put the engine in the place of Lightning's; return whether the loop is as expected.
 
     The progress counters stay the same objects, so that ``global_step`` and checkpoints do not

@@ -129,6 +129,12 @@ class ModuleFacade(LightningModule):
     def __dir__(self) -> list[str]:
         return sorted({*object.__dir__(self), *dir(self._own), *dir(self.model)})
 
+    @property
+    def _ddp_params_and_buffers_to_ignore(self) -> list[str]:
+        # Decisions are equal on all ranks by construction; in a bucket they would be unused.
+        users = getattr(self.model, "_ddp_params_and_buffers_to_ignore", [])
+        return [*users, *(name for name, _ in self._own.named_parameters())]
+
     # torch.distributed.checkpoint follows names of parameters, attribute by attribute, and asks by
     # this method behind which attribute each begins: a user's submodule may be called "model".
 

@@ -9,25 +9,23 @@ this private slot, read that attribute. The wrapper answers each as the user's m
 - methods call the user's, whose overrides therefore run;
 - everything else falls through ``__getattr__`` / ``__setattr__`` of the wrapper.
 
-:data:`TREATMENT` names every overridable member of a LightningModule once, with what is done
-about it and why. A test reads the installed Lightning and fails for one that is missing.
+:data:`TREATMENT` names every overridable member of a LightningModule with what is done about it
+and why. A test reads the installed Lightning and fails for one that is missing.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 from pytorch_lightning import LightningModule
 
 from ..optimizers import normalised
 from ..space.running_network import running
-from .own_step import is_defined_by_strategy, run_own_step
+from .drive import Driven, note_path
+from .manual import batch_index
+from .own_step import is_defined_by_strategy
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
-
-if TYPE_CHECKING:
-    from .facade import ModuleFacade
-    from .module import BaseOneShotLightningModule
 
 Kind = Literal["delegate", "call", "move", "register", "forward", "own", "inherit"]
 """What is done about a member.
@@ -118,9 +116,7 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
     **_each(
         "call",
         "keys, tensors and messages are those of the user's module; also inside another module",
-        """
-        state_dict load_state_dict _save_to_state_dict _load_from_state_dict
-        """,
+        "state_dict load_state_dict _save_to_state_dict _load_from_state_dict",
     ),
     **_each(
         "inherit",
@@ -138,16 +134,10 @@ TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
         """,
     ),
     **_each(
-        "call",
-        "metric names must be those of the user's module, without a prefix",
-        "log log_dict",
+        "call", "metric names are those of the user's module, without a prefix", "log log_dict"
     ),
     **_each("call", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
-    **_each(
-        "call",
-        "the user's module is what is exported",
-        "to_onnx to_torchscript to_tensorrt",
-    ),
+    **_each("call", "the user's module is exported", "to_onnx to_torchscript to_tensorrt"),
     **_each(
         "call",
         "acts on the trainer, the same for both modules; an override of the user's runs",
@@ -175,7 +165,6 @@ PASSED_ON: Final = tuple(
 )
 """Hooks that do something, and so are the strategy's alone where it defines them: what it reaches
 with ``super()`` is the user's."""
-
 
 FORWARDED_SLOTS: Final = (
     "prepare_data_per_node",
@@ -208,12 +197,12 @@ class ForwardedSlot:
     def __init__(self, name: str) -> None:
         self.name = name
 
-    def __get__(self, wrapper: ModuleFacade | None, owner: type) -> Any:
+    def __get__(self, wrapper: object, owner: type) -> Any:
         if wrapper is None:
             return self
         return getattr(wrapper.__dict__["model"], self.name)
 
-    def __set__(self, wrapper: ModuleFacade, value: object) -> None:
+    def __set__(self, wrapper: object, value: object) -> None:
         # LightningModule.__init__ writes the slots before there is a user's module.
         model = wrapper.__dict__.get("model")
         if model is None:
@@ -235,7 +224,7 @@ class InnerHook:
     def __init_subclass__(cls) -> None:
         cls.__doc__ = InnerHook.__dict__["__doc__"]
 
-    def __init__(self, wrapper: BaseOneShotLightningModule, name: str) -> None:
+    def __init__(self, wrapper: Driven, name: str) -> None:
         self.wrapper = wrapper
         self.name = name
         self.shared = is_defined_by_strategy(type(wrapper), name)
@@ -286,13 +275,14 @@ class MutatingHook(InnerHook):
 
     @property
     def acts(self) -> bool:
-        return self.wrapper.manual_driver is not None
+        return self.wrapper._drive.manual is not None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
         self.wrapper.mutate()
-        if self.wrapper.manual_driver is not None:
-            self.wrapper.manual_driver.prepare()
+        driver = self.wrapper._drive.manual
+        if driver is not None:
+            driver.prepare()
         return result
 
 
@@ -301,8 +291,8 @@ class FirstHook(InnerHook):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         trainer: Any = self.wrapper.trainer
-        if self.wrapper.manual_driver is not None:
-            self.wrapper.manual_driver.before_checks()
+        if self.wrapper._drive.manual is not None:
+            self.wrapper._drive.manual.before_checks()
         data = trainer.datamodule
         tree_of(self.wrapper).require(data, f"the datamodule {type(data).__name__}")
         return super().__call__(*args, **kwargs)
@@ -318,11 +308,13 @@ class TrainingStepHook(InnerHook):
 
         if self.wrapper.automatic_optimization:
             return self.wrapper.run_training_step(user)
-        driver = self.wrapper.manual_driver
+        drive = self.wrapper._drive
+        driver = drive.manual
         if driver is None:
-            return self.wrapper.run_around(user, args)
-        return self.wrapper.run_around(
-            lambda: driver.step(lambda: self.wrapper.run_training_step(user)), args
+            return drive.around(user, args)
+        index = batch_index(self.wrapper.trainer)
+        return drive.around(
+            lambda: driver.train(lambda: self.wrapper.run_training_step(user), index), args
         )
 
 
@@ -330,7 +322,7 @@ class OwnStepHook(InnerHook):
     """``training_step`` of a strategy that defines it."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return run_own_step(self.wrapper, self.__wrapped__, args, kwargs)
+        return self.wrapper._drive.own_step(self.__wrapped__, args, kwargs)
 
 
 class EvaluationStepHook(InnerHook):
@@ -343,7 +335,7 @@ class EvaluationStepHook(InnerHook):
             with running:
                 return super().__call__(*args, **kwargs)
         except Exception as error:
-            self.wrapper.note_path(error)
+            note_path(self.wrapper, error)
             raise
 
 
@@ -372,7 +364,7 @@ class OptimizersHook(InnerHook):
         normalise = optimizer_shapes(self.wrapper.registry)
         if normalise is not None:
             config = normalised(config, normalise)
-        driver = self.wrapper.manual_driver
+        driver = self.wrapper._drive.manual
         return config if driver is None else driver.configure_optimizers(config)
 
 
@@ -381,12 +373,12 @@ class ClippingHook(InnerHook):
 
     @property
     def acts(self) -> bool:
-        return self.shared or self.wrapper.manual_driver is not None
+        return self.shared or self.wrapper._drive.manual is not None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
-        if self.wrapper.manual_driver is not None:
-            self.wrapper.manual_driver.clip(args[0])
+        if self.wrapper._drive.manual is not None:
+            self.wrapper._drive.manual.clip(args[0])
         return result
 
 
@@ -395,12 +387,12 @@ class EpochEndHook(InnerHook):
 
     @property
     def acts(self) -> bool:
-        return self.shared or self.wrapper.scheduler_steps is not None
+        return self.shared or self.wrapper._drive.schedulers is not None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         result = super().__call__(*args, **kwargs)
-        if self.wrapper.scheduler_steps is not None:
-            self.wrapper.scheduler_steps.after_epoch()
+        if self.wrapper._drive.schedulers is not None:
+            self.wrapper._drive.schedulers.after_epoch()
         return result
 
 
@@ -409,14 +401,14 @@ class BatchStartHook(InnerHook):
 
     @property
     def acts(self) -> bool:
-        return self.shared or self.wrapper.searches_in_hooks
+        return self.shared or self.wrapper._drive.searches_in_hooks
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if self.wrapper.scheduler_steps is not None:
-            self.wrapper.scheduler_steps.after_validation()
+        if self.wrapper._drive.schedulers is not None:
+            self.wrapper._drive.schedulers.after_validation()
         answer = super().__call__(*args, **kwargs)
         if answer != -1:
-            self.wrapper.run_before(*args)
+            self.wrapper._drive.before(*args)
         return answer
 
 
@@ -436,7 +428,7 @@ _SPECIAL: Final[dict[str, type[InnerHook]]] = {
 }
 
 
-def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
+def install_hooks(wrapper: Driven) -> None:
     """Give ``wrapper`` one instance attribute for every delegated hook it does not define.
 
     Instance attributes win over methods. A hook that a strategy defines is therefore never
@@ -451,6 +443,6 @@ def install_hooks(wrapper: BaseOneShotLightningModule) -> None:
             wrapper.__dict__[name] = OwnStepHook(wrapper, name)
 
 
-def new_hook(wrapper: BaseOneShotLightningModule, name: str) -> InnerHook:
+def new_hook(wrapper: Driven, name: str) -> InnerHook:
     """Return what stands on ``wrapper`` for a hook of the user's."""
     return _SPECIAL.get(name, InnerHook)(wrapper, name)

@@ -18,19 +18,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from pytorch_lightning import Trainer
 from torch import Tensor
 
 from ..errors import StrategyError
 from ..optimizers import OptimizerPlan
+from .host import Host
 from .isolation import device_of
 
-if TYPE_CHECKING:
-    from .module import BaseOneShotLightningModule
-
 UNSUPPORTED_CALLBACKS = ("StochasticWeightAveraging", "GradientAccumulationScheduler")
+
+
+def batch_index(trainer: Trainer) -> int:
+    """Return the position of the batch of a fit that is running."""
+    return int(trainer.fit_loop.epoch_loop.batch_idx)
 
 
 class SchedulerSteps:
@@ -44,7 +48,7 @@ class SchedulerSteps:
 
     accumulate_grad_batches = 1
 
-    def __init__(self, search: BaseOneShotLightningModule) -> None:
+    def __init__(self, search: Host) -> None:
         self.search = search
         self._due: int | None = None
         """Batch after which schedulers that monitor a metric wait for the validation."""
@@ -67,7 +71,7 @@ class SchedulerSteps:
             batch_idx: what frequencies are counted by. None is the position of the batch.
         """
         if batch_idx is None:
-            batch_idx = int(self.search.trainer.fit_loop.epoch_loop.batch_idx)
+            batch_idx = batch_index(self.search.trainer)
         self._step_schedulers(batch_idx, self._is_step(batch_idx))
 
     def _step_schedulers(self, batch_idx: int, stepped: bool) -> None:
@@ -143,7 +147,7 @@ class ManualDriver(SchedulerSteps):
 
     def __init__(
         self,
-        search: BaseOneShotLightningModule,
+        search: Host,
         accumulate_grad_batches: int,
         gradient_clip_val: float | None,
         gradient_clip_algorithm: str | None,
@@ -236,19 +240,16 @@ class ManualDriver(SchedulerSteps):
 
     # --- one batch --------------------------------------------------------------------------
 
-    def step(self, training_step: Callable[[], Any]) -> Any:
+    def train(self, training_step: Callable[[], Any], batch_idx: int) -> Any:
         """Do with one batch what Lightning's automatic optimization does.
 
         Args:
             training_step: the user's, with its arguments.
+            batch_idx: as which batch it counts.
 
         Returns:
             What ``on_train_batch_end`` gets: a dict with the loss, or None.
         """
-        return self.train(training_step, int(self.search.trainer.fit_loop.epoch_loop.batch_idx))
-
-    def train(self, training_step: Callable[[], Any], batch_idx: int) -> Any:
-        """Do :meth:`step` with what is the batch number ``batch_idx``."""
         search, trainer = self.search, self.search.trainer
         optimizer = search.model.optimizers()
         outputs: dict[str, Any] = {}

@@ -12,89 +12,36 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from torch import Tensor, nn
 
 from ..errors import StrategyError
-from .manual import ManualDriver
-
-if TYPE_CHECKING:
-    from .module import BaseOneShotLightningModule
+from .host import Host
+from .manual import ManualDriver, batch_index
 
 
 def is_defined_by_strategy(cls: type, name: str) -> bool:
     """Say whether a class of searches got its hook ``name`` from a strategy."""
-    owner = next(base for base in cls.__mro__ if name in base.__dict__)
-    here = f"{__package__}.facade"
-    return owner.__module__ != here and owner.__module__.partition(".")[0] not in (
+    owner = _owner(cls, name)
+    return owner != f"{__package__}.facade" and owner.partition(".")[0] not in (
         "pytorch_lightning",
         "lightning",
     )
 
 
+def is_of_base(cls: type, name: str) -> bool:
+    """Say whether a class of searches leaves ``name`` as the base class of strategies has it."""
+    return _owner(cls, name) == f"{__package__}.module"
+
+
 def owns_batch(cls: type) -> bool:
     """Say whether a strategy does with ``training_step`` what others do with ``search_step``."""
-    step = next(base for base in cls.__mro__ if "search_step" in base.__dict__)
-    return (
-        is_defined_by_strategy(cls, "training_step") and step.__module__ == f"{__package__}.module"
-    )
+    return is_defined_by_strategy(cls, "training_step") and is_of_base(cls, "search_step")
 
 
-def driver_of(search: BaseOneShotLightningModule, automatic: bool | None) -> ManualDriver | None:
-    """Return what drives a new search by hand; None leaves the weights to Lightning.
-
-    Args:
-        search: of any strategy.
-        automatic: the ``automatic_optimization`` that the strategy says; None if it says nothing.
-    """
-    if automatic is None:
-        automatic = not owns_batch(type(search))
-    if automatic:
-        return None
-    if is_defined_by_strategy(type(search), "training_step"):
-        return OwnStep(search)
-    return ManualDriver(search, 1, None, None)
-
-
-def require_agreement(search: BaseOneShotLightningModule) -> None:
-    """Raise if nobody, or more than one, would train the weights.
-
-    Only a strategy can cause it that overrides the property ``automatic_optimization``.
-    """
-    automatic, users = search.automatic_optimization, search.model.automatic_optimization
-    if automatic == users or (users and search.manual_driver is not None):
-        return
-    name = type(search).__name__
-    raise StrategyError(
-        f"automatic_optimization of {name} is {automatic}, that of {type(search.model).__name__} "
-        f"is {users}.\n"
-        "  expected: a strategy that leaves the property to its base class\n"
-        f"  fix: write `automatic_optimization = {automatic}` into the class {name} instead"
-    )
-
-
-def run_own_step(
-    search: BaseOneShotLightningModule,
-    step: Callable[..., Any],
-    args: tuple[Any, ...],
-    kwargs: Mapping[str, Any],
-) -> Any:
-    """Run ``step``, the ``training_step`` of a strategy, on one batch; return its output."""
-    batch_idx = int(search.trainer.fit_loop.epoch_loop.batch_idx)
-    if owns_batch(type(search)):  # else search_step has drawn already
-        search.reseed("train", search.current_epoch, batch_idx)
-    driver = search.manual_driver
-    try:
-        if isinstance(driver, OwnStep):
-            return driver.run(lambda: step(*args, **kwargs))
-        output = step(*args, **kwargs)
-    except Exception as error:
-        search.note_path(error)
-        raise
-    if search.scheduler_steps is not None:  # the user optimizes manually
-        search.scheduler_steps.advance_lr_schedulers()
-    return output
+def _owner(cls: type, name: str) -> str:
+    return next(base.__module__ for base in cls.__mro__ if name in base.__dict__)
 
 
 class OwnStep(ManualDriver):
@@ -109,7 +56,7 @@ class OwnStep(ManualDriver):
 
     remedy = "write the strategy as search_step(batch, batch_idx); the default driver can do this"
 
-    def __init__(self, search: BaseOneShotLightningModule) -> None:
+    def __init__(self, search: Host) -> None:
         super().__init__(search, 1, None, None)
         self._inside_batch = False
         self._accumulated: list[Tensor | None] | None = None
@@ -148,7 +95,6 @@ class OwnStep(ManualDriver):
 
     def run(self, step: Callable[[], Any]) -> Any:
         """Run the strategy's step, then step the schedulers if it leaves that to others."""
-        trainer = self.search.trainer
         self._inside_batch, self._stepped = True, False
         try:
             output = step()
@@ -156,7 +102,7 @@ class OwnStep(ManualDriver):
             self._inside_batch = False
         self._require_training(output)
         if not self._asked:
-            self._step_schedulers(int(trainer.fit_loop.epoch_loop.batch_idx), self._stepped)
+            self._step_schedulers(batch_index(self.search.trainer), self._stepped)
         return output
 
     def advance(
@@ -168,6 +114,13 @@ class OwnStep(ManualDriver):
     ) -> None:
         """Train the weights on ``loss``; a step is due where Lightning would do one."""
         search, name = self.search, type(self.search).__name__
+        if loss is None and batch_idx is None:
+            raise StrategyError(
+                f"advance_optimization() of {name} was called without a loss.\n"
+                "  expected: the loss that training_step computed, or None and a batch index to "
+                "skip the batch\n"
+                "  fix: self.advance_optimization(loss, batch_idx)"
+            )
         if not self._inside_batch:
             raise StrategyError(
                 f"advance_optimization() of {name} was called outside of a training batch.\n"
@@ -176,7 +129,7 @@ class OwnStep(ManualDriver):
             )
         self._advanced_once = True
         if batch_idx is None:
-            batch_idx = int(search.trainer.fit_loop.epoch_loop.batch_idx)
+            batch_idx = batch_index(search.trainer)
         weights = [p for o in self._plan.optimizers for g in o.param_groups for p in g["params"]]
         if self._accumulated is not None:
             _set_gradients(weights, self._accumulated)
@@ -255,43 +208,3 @@ class _Once:
 def _set_gradients(parameters: list[nn.Parameter], gradients: list[Tensor | None]) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.grad = gradient
-
-
-def advance(
-    search: BaseOneShotLightningModule,
-    loss: Any = None,
-    batch_idx: int | None = None,
-    gradient_clip_val: float | None = None,
-    gradient_clip_algorithm: str | None = None,
-) -> bool:
-    """Train the weights as a ``training_step`` of the strategy asks for.
-
-    Returns:
-        False if the strategy has none, and Lightning's own step is to run.
-
-    Raises:
-        StrategyError: a loss is given where Lightning computes it, or missing where it does not.
-    """
-    name = type(search).__name__
-    driver = search.manual_driver
-    if isinstance(driver, OwnStep):
-        if loss is None and batch_idx is None:
-            raise StrategyError(
-                f"advance_optimization() of {name} was called without a loss.\n"
-                "  expected: the loss that training_step computed, or None and a batch index to "
-                "skip the batch\n"
-                "  fix: self.advance_optimization(loss, batch_idx)"
-            )
-        driver.advance(loss, batch_idx, gradient_clip_val, gradient_clip_algorithm)
-        return True
-    given = (loss, batch_idx, gradient_clip_val, gradient_clip_algorithm)
-    if any(value is not None for value in given):
-        raise StrategyError(
-            f"advance_optimization() of {name} got a loss or clipping, and Lightning trains the "
-            "weights.\n"
-            "  expected: advance_optimization() in search_step; Lightning runs the user's "
-            "training_step and clips as the Trainer says\n"
-            "  fix: leave the arguments out; or, for a training_step that trains by itself, write "
-            f"`automatic_optimization = False` into the class {name}"
-        )
-    return False

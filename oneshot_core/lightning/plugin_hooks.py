@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..discovery.registry import Registry, default_registry
 from ..errors import OptimizerConfigError, PluginLoadError, UnknownComponentError
 from ..hooks import MutationHook
 from ..optimizers import Normalise, is_known_shape
-
-if TYPE_CHECKING:
-    from .module import BaseOneShotLightningModule
+from .host import Host
 
 
 def plugin_hooks(registry: Registry) -> Iterator[MutationHook]:
@@ -54,9 +52,7 @@ def search_method(name: str, registry: Registry) -> Callable[..., Any]:
     )
 
 
-def hooks_in_order(
-    search: BaseOneShotLightningModule, installed: Iterable[MutationHook]
-) -> list[MutationHook]:
+def hooks_in_order(search: Host, installed: Iterable[MutationHook]) -> list[MutationHook]:
     """Return the mutation hooks of a search in the order in which they are asked."""
     return [
         *search.mutation_hooks,
@@ -66,7 +62,7 @@ def hooks_in_order(
     ]
 
 
-def options_of_hooks(search: BaseOneShotLightningModule) -> dict[str, object]:
+def options_of_hooks(search: Host) -> dict[str, object]:
     """Return what every mutation hook of a search gets as its last argument."""
     return {"decisions": search.decisions, **search.mutate_kwargs()}
 

@@ -107,7 +107,7 @@ def test_hook_is_overridden_exactly_where_the_users_is(name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in DELEGATED if hasattr(LightningModule, name)])
 def test_delegated_hook_returns_what_the_users_returns(name: str, make_trainer: Any) -> None:
     search = oneshot.search(every_hook(Net)())
-    search._inside_loop = True  # else on_train_batch_start would begin a batch
+    search._drive.inside_loop = True  # else on_train_batch_start would begin a batch
     search.trainer = make_trainer()
 
     assert getattr(search, name)(1, 2) == (name, (1, 2), {})

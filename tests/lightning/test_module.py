@@ -28,7 +28,7 @@ from oneshot_core.errors import (
     UnsupportedModuleError,
 )
 from oneshot_core.lightning.architecture_step import listed
-from oneshot_core.lightning.module import plugin_hooks
+from oneshot_core.lightning.kit import plugin_hooks
 from oneshot_core.space import LayerChoice, Repeat
 from oneshot_plugins.strategies.darts import Darts
 from oneshot_plugins.strategies.uniform import UniformSampling

@@ -366,7 +366,7 @@ def test_a_strategy_may_leave_the_weights_to_lightning(strategy: Any) -> None:
     ours, _ = fit(Ours, scheduled(interval="step"), **options)
     theirs, _ = fit(strategy, scheduled(interval="step"), **options)
     assert theirs.automatic_optimization
-    assert theirs.manual_driver is None
+    assert theirs._drive.manual is None
     assert_equal(theirs, ours)
 
 
