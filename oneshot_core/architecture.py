@@ -8,6 +8,7 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import (
+    Any,
     Literal,
     NamedTuple,
     Protocol,
@@ -294,9 +295,9 @@ def _rebuild(
 def _read_choice(label: object, value: object) -> Choice:
     if not isinstance(label, str) or not _is_plain(value):
         raise ArchitectureError(
-            f"{label!r}: {value!r} is not a choice.\n"
-            "  expected: a label with a name, a number, True, False, None, or a list of those\n"
-            "  fix: write for example {'stem': 'conv3', 'depth': 2}"
+            f"{label!r}: {value!r} is not a choice",
+            expected="a label with a name, a number, True, False, None, or a list of those",
+            fix="write for example {'stem': 'conv3', 'depth': 2}",
         )
     return cast(Choice, without_lists(value))
 
@@ -313,11 +314,11 @@ def _show(choice: Choice) -> str:
     return "+".join(map(str, choice)) if isinstance(choice, tuple) else str(choice)
 
 
-def _unreadable(path: object, why: str) -> ArchitectureError:
+def _unreadable(path: Any, why: str) -> ArchitectureError:
     return ArchitectureError(
-        f"{os.fspath(path)!r} cannot be read as an architecture: {why}.\n"  # type: ignore[call-overload]
-        f"  expected: JSON of schema {SCHEMA!r}\n"
-        "  fix: name a file that Architecture.save wrote, such as architecture.json of a run folder"
+        f"{os.fspath(path)!r} cannot be read as an architecture: {why}",
+        expected=f"JSON of schema {SCHEMA!r}",
+        fix="name a file that Architecture.save wrote, such as architecture.json of a run folder",
     )
 
 

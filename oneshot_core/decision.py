@@ -214,9 +214,9 @@ class DecisionTable(nn.Module):
             if spec.interval is not None and listed:
                 raise StrategyError(
                     f"{type(decision).__name__} cannot choose {spec.offer} for {spec.label!r} at "
-                    f"{path!r}: it weights candidates.\n"
-                    "  expected: a choice between candidates that can be listed\n"
-                    "  fix: oneshot.choice([...]), or a strategy that samples, such as 'random'"
+                    f"{path!r}: it weights candidates",
+                    expected="a choice between candidates that can be listed",
+                    fix="oneshot.choice([...]), or a strategy that samples, such as 'random'",
                 )
             decision.rng = self.rng
             self._index[spec.label] = len(self._decisions)

@@ -1,14 +1,32 @@
 """Every exception this project raises on purpose.
 
-Each is also the builtin that a caller would expect, and each message has three
-parts: what happened (in the names the user wrote), what was expected, the fix.
+Each is also the builtin that a caller would expect. Each has three parts: what is wrong (in the
+names that the user wrote), what was expected, and the fix.
 """
 
 from __future__ import annotations
 
 
 class OneShotError(Exception):
-    """Base of the errors raised by ``oneshot_core`` and its plugins."""
+    """Base of the errors raised by ``oneshot_core`` and its plugins.
+
+    Args:
+        what: what is wrong, naming the path, plugin or value that the user wrote.
+        expected: what would have been right.
+        fix: what to do about it.
+
+    Attributes:
+        what: as given, like the two others; an empty text where nothing is known.
+
+    >>> print(OneShotError("depth=-1", expected="0 or more", fix="correct depth="))
+    depth=-1.
+      expected: 0 or more
+      fix: correct depth=
+    """
+
+    def __init__(self, what: str = "", *, expected: str = "", fix: str = "") -> None:
+        self.what, self.expected, self.fix = what, expected, fix
+        super().__init__(three_parts(what, expected, fix))
 
 
 class HookReturnError(OneShotError, TypeError):
@@ -89,6 +107,12 @@ class PluginSettingsError(PluginError, ValueError):
 
 class ConformanceError(OneShotError, AssertionError):
     """A component does not keep what its kind promises."""
+
+
+def three_parts(what: str, expected: str = "", fix: str = "") -> str:
+    """Return the message of an error; what is not known is left out."""
+    parts = [f"  expected: {expected}"] * bool(expected) + [f"  fix: {fix}"] * bool(fix)
+    return "\n".join([what if not parts or what.endswith((".", "?", ":")) else f"{what}.", *parts])
 
 
 def stopped_by_signal(error: BaseException) -> int | None:

@@ -101,8 +101,9 @@ def cannot_write(path: str | os.PathLike[str], error: OSError) -> OutputError:
     else:
         expected, fix = "a path in a folder, where a file is or could be", "correct the path"
     return OutputError(
-        f"{os.fspath(path)!r} cannot be written: {error.strerror or error}.\n"
-        f"  expected: {expected}\n  fix: {fix}"
+        f"{os.fspath(path)!r} cannot be written: {error.strerror or error}",
+        expected=expected,
+        fix=fix,
     )
 
 

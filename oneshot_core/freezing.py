@@ -55,9 +55,9 @@ class _Freezer:
                 del module.__dict__[name]
             if isinstance(module, (MutableModule, BaseSuperNetModule)):
                 raise FreezeError(
-                    f"a {type(module).__name__} is left at {path!r} of the frozen network.\n"
-                    "  expected: every choice in the submodules of the model\n"
-                    "  fix: register the choice as a submodule of what uses it"
+                    f"a {type(module).__name__} is left at {path!r} of the frozen network",
+                    expected="every choice in the submodules of the model",
+                    fix="register the choice as a submodule of what uses it",
                 )
         return frozen
 
@@ -84,9 +84,9 @@ class _Freezer:
             return copy.deepcopy(module, self.memo)
         except (TypeError, RuntimeError, AttributeError, pickle.PicklingError) as error:
             raise FreezeError(
-                f"the {type(module).__name__} at {path!r} cannot be copied: {error}.\n"
-                "  expected: modules that copy.deepcopy takes, tensors in parameters and buffers\n"
-                "  fix: keep handles, locks and the like out of it, or give it a __deepcopy__"
+                f"the {type(module).__name__} at {path!r} cannot be copied: {error}",
+                expected="modules that copy.deepcopy takes, tensors in parameters and buffers",
+                fix="keep handles, locks and the like out of it, or give it a __deepcopy__",
             ) from error
 
     def tie(self, module: nn.Module) -> None:
@@ -136,7 +136,7 @@ def _reset(module: nn.Module) -> None:
             reset()
         elif part._parameters and any(p is not None for p in part._parameters.values()):
             raise FreezeError(
-                f"{type(part).__name__} at {path!r} cannot be initialised anew.\n"
-                "  expected: a method reset_parameters() on every module with own parameters\n"
-                "  fix: write one, or freeze a newly built model with weights='inherit'"
+                f"{type(part).__name__} at {path!r} cannot be initialised anew",
+                expected="a method reset_parameters() on every module with own parameters",
+                fix="write one, or freeze a newly built model with weights='inherit'",
             )

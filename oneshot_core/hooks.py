@@ -49,9 +49,9 @@ class HookResult:
             case (nn.Module() | None as replacement, bool(suppress)) if isinstance(answer, tuple):
                 return cls(replacement, suppress)
         raise HookReturnError(
-            f"{hook_name(hook)} returned {answer!r} for {path!r}.\n"
-            "  expected: a Module, True, False, None, or (Module | None, bool)\n"
-            "  fix: return None to leave the module as it is"
+            f"{hook_name(hook)} returned {answer!r} for {path!r}",
+            expected="a Module, True, False, None, or (Module | None, bool)",
+            fix="return None to leave the module as it is",
         )
 
 
@@ -87,9 +87,9 @@ def no_default_hook(module: nn.Module, name: str, memo: Memo, mutate_kwargs: Opt
     """
     if MutableModule in type(module).__mro__:  # isinstance asks an abstract class in Python
         raise UnsupportedModuleError(
-            f"no mutation hook handles the {type(module).__name__} at {name!r}.\n"
-            "  expected: a hook that replaces it by a supernet module\n"
-            "  fix: install the plugin that provides one, or pass it in mutation_hooks=[...]"
+            f"no mutation hook handles the {type(module).__name__} at {name!r}",
+            expected="a hook that replaces it by a supernet module",
+            fix="install the plugin that provides one, or pass it in mutation_hooks=[...]",
         )
     return True
 

@@ -123,9 +123,9 @@ class Component:
     def _check(self, field: str, holds: bool, expected: str) -> None:
         if not holds:
             raise PluginError(
-                f"the component {self.kind}:{self.name} has {field}={getattr(self, field)!r}.\n"
-                f"  expected: {expected}\n"
-                f"  fix: correct {field}= where this Component is made"
+                f"the component {self.kind}:{self.name} has {field}={getattr(self, field)!r}",
+                expected=expected,
+                fix=f"correct {field}= where this Component is made",
             )
 
     @property

@@ -142,9 +142,9 @@ def merge_optimizers(
     if any(mine is theirs for mine in arch.optimizers for theirs in user.optimizers):
         raise OptimizerConfigError(
             "configure_optimizers and configure_architecture_optimizers returned the same "
-            "optimizer.\n"
-            "  expected: different ones; it would be stepped twice for each batch\n"
-            "  fix: build a new optimizer over the architecture parameters alone"
+            "optimizer",
+            expected="different ones; it would be stepped twice for each batch",
+            fix="build a new optimizer over the architecture parameters alone",
         )
     for optimizer in arch.optimizers:
         optimizer.is_arch_optimizer = True  # type: ignore[attr-defined]
@@ -195,10 +195,10 @@ def _dispatch(config: OptimizerConfig, source: str) -> tuple[Sequence[Optimizer]
         if _are_optimizers(config):
             return config, ()
     raise OptimizerConfigError(
-        f"{source} returned {_show(config)}.\n"
-        "  expected: None, an optimizer, a list of optimizers, two lists (optimizers and\n"
-        "    schedulers), {'optimizer': ..., 'lr_scheduler': ...}, or a list of such dicts\n"
-        "  fix: return an optimizer, or {'optimizer': ..., 'lr_scheduler': ...}"
+        f"{source} returned {_show(config)}",
+        expected="None, an optimizer, a list of optimizers, two lists (optimizers and\n    "
+        "schedulers), {'optimizer': ..., 'lr_scheduler': ...}, or a list of such dicts",
+        fix="return an optimizer, or {'optimizer': ..., 'lr_scheduler': ...}",
     )
 
 
@@ -207,10 +207,10 @@ def _read_dict(config: Mapping[str, Any], source: str) -> tuple[Optimizer, list[
     optimizer = config.get("optimizer")
     if not _is_optimizer(optimizer):
         raise OptimizerConfigError(
-            f"{source} returned a dict whose 'optimizer' is {_show(optimizer)}: {_show(config)}.\n"
-            "  expected: {'optimizer': ..., 'lr_scheduler': ..., 'monitor': ...}, the last two "
-            "if wanted\n"
-            "  fix: put the optimizer under the key 'optimizer'"
+            f"{source} returned a dict whose 'optimizer' is {_show(optimizer)}: {_show(config)}",
+            expected="{'optimizer': ..., 'lr_scheduler': ..., 'monitor': ...}, the last two if "
+            "wanted",
+            fix="put the optimizer under the key 'optimizer'",
         )
     return optimizer, [config["lr_scheduler"]] if "lr_scheduler" in config else []
 
@@ -244,9 +244,9 @@ def _read_scheduler(entry: object, source: str) -> dict[str, Any]:
     if isinstance(result.get("scheduler"), _Scheduler):
         return result
     raise OptimizerConfigError(
-        f"{source} returned {_show(entry)} as a learning rate scheduler.\n"
-        "  expected: a scheduler, or a dict that holds one under 'scheduler'\n"
-        "  fix: return {'scheduler': ..., 'interval': 'step'}, or leave the entry out"
+        f"{source} returned {_show(entry)} as a learning rate scheduler",
+        expected="a scheduler, or a dict that holds one under 'scheduler'",
+        fix="return {'scheduler': ..., 'interval': 'step'}, or leave the entry out",
     )
 
 
@@ -254,9 +254,9 @@ def _require_attached(scheduler: _Scheduler, optimizers: Iterable[Optimizer], so
     if not any(scheduler.optimizer is optimizer for optimizer in optimizers):
         raise OptimizerConfigError(
             f"{source} returned the scheduler {_show(scheduler)} of an optimizer that it did not "
-            f"return: {_show(scheduler.optimizer)}.\n"
-            "  expected: the optimizer of every scheduler among the returned ones\n"
-            "  fix: return that optimizer too, or build the scheduler on one that is returned"
+            f"return: {_show(scheduler.optimizer)}",
+            expected="the optimizer of every scheduler among the returned ones",
+            fix="return that optimizer too, or build the scheduler on one that is returned",
         )
 
 

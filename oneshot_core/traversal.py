@@ -68,9 +68,9 @@ def traverse_and_mutate_submodules(
     """
     if isinstance(root_module, MutableModule):
         raise UnsupportedModuleError(
-            f"the root of the walk is itself a choice: {type(root_module).__name__}.\n"
-            "  expected: a module that holds its choices as submodules\n"
-            "  fix: wrap it, for example in nn.Sequential"
+            f"the root of the walk is itself a choice: {type(root_module).__name__}",
+            expected="a module that holds its choices as submodules",
+            fix="wrap it, for example in nn.Sequential",
         )
     walk = _Walk(hooks, MappingProxyType(dict(mutate_kwargs or {})), topdown, on_replace)
     try:
@@ -226,10 +226,10 @@ def _require_no_choice(sealed: nn.Module, path: str) -> None:
         if module is not sealed and isinstance(module, MutableModule):
             raise UnsupportedModuleError(
                 f"the {type(sealed).__name__} at {path!r} holds a {type(module).__name__} at "
-                f"{inside!r}, and is sealed: no hook is asked about it.\n"
-                "  expected: no choices inside a module whose submodules are its own\n"
-                f"  fix: leave `sealed` of {type(sealed).__name__} False, or offer what can be "
-                "chosen in its own specs"
+                f"{inside!r}, and is sealed: no hook is asked about it",
+                expected="no choices inside a module whose submodules are its own",
+                fix=f"leave `sealed` of {type(sealed).__name__} False, or offer what can be "
+                "chosen in its own specs",
             )
 
 
@@ -247,11 +247,11 @@ def _modules_in(root: nn.Module) -> set[nn.Module]:
 
 def _endless(where: str) -> MutationError:
     return MutationError(
-        f"the walk does not end below {where}: replacements keep creating modules that "
-        "are replaced again.\n"
-        f"  expected: at most {MAX_GENERATIONS} replacements nested in replacements, and a "
-        "tree that Python can recurse\n"
-        "  fix: let the hook recognise what it created, for example by its type"
+        f"the walk does not end below {where}: replacements keep creating modules that are "
+        "replaced again",
+        expected=f"at most {MAX_GENERATIONS} replacements nested in replacements, and a tree that "
+        "Python can recurse",
+        fix="let the hook recognise what it created, for example by its type",
     )
 
 

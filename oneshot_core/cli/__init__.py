@@ -16,7 +16,13 @@ from typing import Any
 from .._version import __version__
 from ..discovery.registry import Registry, default_registry
 from ..discovery.settings import ALLOW, DENY
-from ..errors import OneShotError, PluginLoadError, PluginSettingsError, stopped_by_signal
+from ..errors import (
+    OneShotError,
+    PluginLoadError,
+    PluginSettingsError,
+    stopped_by_signal,
+    three_parts,
+)
 from ..terminal import printable
 from . import plugins
 from .parser import Parser
@@ -70,29 +76,27 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _in_parts(error: BaseException, arguments: Sequence[str]) -> str:
     """Return what an error says, with what was expected and a fix where it does not say so."""
     text = str(error) or type(error).__name__
-    if "\n  fix: " in text:
+    if "\n  fix: " in text:  # an error of ours, or a builtin that says as much
         return text
     if isinstance(error, OSError):
         name = error.filename
-        what = f"{str(name)!r}: {error.strerror}" if name and error.strerror else text
-        return (
-            f"{what}.\n"
-            "  expected: a file or folder that is there, of the right kind, with the permission to "
-            "use it\n"
-            "  fix: correct the name, or the permissions"
+        return three_parts(
+            f"{str(name)!r}: {error.strerror}" if name and error.strerror else text,
+            "a file or folder that is there, of the right kind, with the permission to use it",
+            "correct the name, or the permissions",
         )
     if isinstance(error, ModuleNotFoundError):
         package = (error.name or "it").partition(".")[0]
-        return (
-            f"{text}.\n"
-            "  expected: everything that oneshot-core, its plugins and your code need\n"
-            f"  fix: pip install {package}; `oneshot --debug ...` shows what asked for it"
+        return three_parts(
+            text,
+            "everything that oneshot-core, its plugins and your code need",
+            f"pip install {package}; `oneshot --debug ...` shows what asked for it",
         )
-    return (
-        f"{text.rstrip('.')}.\n"
-        "  expected: arguments that the command can use\n"
-        f"  fix: see `oneshot {' '.join([*arguments[:1], '--help'])}`; "
-        f"`oneshot --debug ...` shows where it was raised"
+    return three_parts(
+        text.rstrip("."),
+        "arguments that the command can use",
+        f"see `oneshot {' '.join([*arguments[:1], '--help'])}`; `oneshot --debug ...` shows where "
+        "it was raised",
     )
 
 
@@ -203,9 +207,9 @@ def _fill(parser: argparse.ArgumentParser, command: Any, name: str, entry: str) 
     methods = [getattr(command, method, None) for method in ("add_arguments", "run")]
     if isinstance(command, type) or not all(map(callable, methods)):
         raise PluginLoadError(
-            f"{name} is {command!r}, no command.\n"
-            "  expected: a module or an object with add_arguments(parser) and run(args)\n"
-            "  fix: correct the target of that component, or tell its author"
+            f"{name} is {command!r}, no command",
+            expected="a module or an object with add_arguments(parser) and run(args)",
+            fix="correct the target of that component, or tell its author",
         )
     command.add_arguments(parser)
     run = command.run

@@ -109,9 +109,9 @@ def reading(thread: threading.local) -> Iterator[None]:
     """
     if getattr(thread, "discovering", False):
         raise PluginError(
-            "a plugin's manifest asked the registry that is just reading it.\n"
-            "  expected: a manifest that only declares\n"
-            "  fix: ask the registry in a component's target, when it is used"
+            "a plugin's manifest asked the registry that is just reading it",
+            expected="a manifest that only declares",
+            fix="ask the registry in a component's target, when it is used",
         )
     thread.discovering = True
     try:

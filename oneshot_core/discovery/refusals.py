@@ -46,28 +46,27 @@ def refuse_unknown(
 def cannot_load(record: Record) -> PluginLoadError:
     """Return the error for a component that is there and cannot be used."""
     return PluginLoadError(
-        f"{record.id} of {record.source} cannot be loaded, it is {record.state}:"
-        f" {record.reason}.\n"
-        f"  expected: {record.component.target} can be imported and used\n"
-        f"  fix: {record.fix}"
+        f"{record.id} of {record.source} cannot be loaded, it is {record.state}: {record.reason}",
+        expected=f"{record.component.target} can be imported and used",
+        fix=f"{record.fix}",
     )
 
 
 def name_taken(holder: Record) -> DuplicateComponentError:
     """Return the error for a component whose name another component has."""
     return DuplicateComponentError(
-        f"{holder.id} is already there, from {holder.source} ({holder.component.target}).\n"
-        "  expected: a name that nothing has\n"
-        "  fix: choose another name, unregister it, or pass override=True"
+        f"{holder.id} is already there, from {holder.source} ({holder.component.target})",
+        expected="a name that nothing has",
+        fix="choose another name, unregister it, or pass override=True",
     )
 
 
 def not_registered(id: str, registered: list[str]) -> UnknownComponentError:
     """Return the error for a component that no program has registered."""
     return UnknownComponentError(
-        f"{id!r} was not registered by a program.\n"
-        f"  expected: one of {registered}\n"
-        f"  fix: for an installed plugin's component use disable({id!r})"
+        f"{id!r} was not registered by a program",
+        expected=f"one of {registered}",
+        fix=f"for an installed plugin's component use disable({id!r})",
     )
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torch import nn
     from typing_extensions import Unpack
 
-    from .. import BaseOneShotLightningModule
+    from .. import BaseOneShotLightningModule as Strategy
     from ..hooks import MutationHook
     from ..searching import Searcher
     from ..supernet import BaseSuperNetModule
@@ -162,9 +162,7 @@ class Registry:
         return self._entry(id_or_kind, name)[1]
 
     @overload
-    def load(
-        self, id_or_kind: Literal["strategy"], name: str
-    ) -> type[BaseOneShotLightningModule]: ...
+    def load(self, id_or_kind: Literal["strategy"], name: str) -> type[Strategy]: ...
     @overload
     def load(self, id_or_kind: Literal["supernet"], name: str) -> type[BaseSuperNetModule]: ...
     @overload

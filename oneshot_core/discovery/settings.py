@@ -102,10 +102,10 @@ def is_essential(pattern: str) -> bool:
 def refuse_essential(source: str, pattern: str) -> PluginSettingsError:
     """Return the error for a denial of what :func:`is_essential`."""
     return PluginSettingsError(
-        f"{source} names {pattern!r}, which belongs to the core and cannot be switched off.\n"
-        "  expected: a distribution, or kind:name of a plugin's component\n"
-        f"  fix: take {pattern!r} out; no_default_hook and the six shapes of "
-        "configure_optimizers are always in use, what others add is in `oneshot plugins list`"
+        f"{source} names {pattern!r}, which belongs to the core and cannot be switched off",
+        expected="a distribution, or kind:name of a plugin's component",
+        fix=f"take {pattern!r} out; no_default_hook and the six shapes of configure_optimizers "
+        "are always in use, what others add is in `oneshot plugins list`",
     )
 
 
@@ -142,17 +142,17 @@ def _read_table(file: Path) -> dict[str, tuple[str, ...]]:
         text = file.read_bytes().decode(errors="replace")
     except OSError as error:
         raise PluginSettingsError(
-            f"{file} cannot be read: {error}.\n"
-            f"  expected: a file that may say in {TABLE} which plugins are used\n"
-            "  fix: make it readable"
+            f"{file} cannot be read: {error}",
+            expected=f"a file that may say in {TABLE} which plugins are used",
+            fix="make it readable",
         ) from error
     loads = _toml_reader() if "oneshot" in text else None  # most projects need no parser
     if loads is None:
         if _SEEMS_OURS.search(text):
             raise PluginSettingsError(
-                f"{file} seems to have a table {TABLE}, which this Python cannot read.\n"
-                "  expected: Python 3.11, or the package tomli\n"
-                "  fix: pip install tomli"
+                f"{file} seems to have a table {TABLE}, which this Python cannot read",
+                expected="Python 3.11, or the package tomli",
+                fix="pip install tomli",
             )
         return {}
     try:
@@ -161,9 +161,9 @@ def _read_table(file: Path) -> dict[str, tuple[str, ...]]:
         if not _SEEMS_OURS.search(text):
             return {}  # not our business
         raise PluginSettingsError(
-            f"{file} is no TOML: {error}.\n"
-            f"  expected: a file that can be read, since it seems to have a table {TABLE}\n"
-            "  fix: correct it"
+            f"{file} is no TOML: {error}",
+            expected=f"a file that can be read, since it seems to have a table {TABLE}",
+            fix="correct it",
         ) from error
     ours = tool.get("oneshot", {}) if isinstance(tool, dict) else {}
     _require_table(ours, ("plugins",), file, "[tool.oneshot]")
@@ -185,33 +185,33 @@ def _toml_reader() -> Callable[[str], dict[str, Any]] | None:
 def _require_table(found: object, keys: tuple[str, ...], file: Path, name: str) -> None:
     if not isinstance(found, dict):
         raise PluginSettingsError(
-            f"{name} in {file} is {found!r}.\n"
-            f"  expected: a table with keys of {', '.join(keys)}\n"
-            f"  fix: write {name} on a line of its own"
+            f"{name} in {file} is {found!r}",
+            expected=f"a table with keys of {', '.join(keys)}",
+            fix=f"write {name} on a line of its own",
         )
     for key in found.keys() - set(keys):
         close = ", ".join(get_close_matches(key, keys))
         raise PluginSettingsError(
-            f"{name} in {file} has the key {key!r}.\n"
-            f"  expected: {', '.join(keys)}\n"
-            f"  fix: {f'did you mean {close}?' if close else 'take it out'}"
+            f"{name} in {file} has the key {key!r}",
+            expected=f"{', '.join(keys)}",
+            fix=f"{f'did you mean {close}?' if close else 'take it out'}",
         )
 
 
 def _read_list(key: str, value: object, file: Path) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(v, str) and v.strip() for v in value):
         raise PluginSettingsError(
-            f"{key} = {value!r} in {TABLE} of {file}.\n"
-            "  expected: a list of non-empty strings\n"
-            f'  fix: write {key} = ["..."]'
+            f"{key} = {value!r} in {TABLE} of {file}",
+            expected="a list of non-empty strings",
+            fix=f'write {key} = ["..."]',
         )
     words = tuple(map(str.strip, value))
     for word in words:
         if key == "order" and not _ID.fullmatch(word):
             raise PluginSettingsError(
-                f"order in {TABLE} of {file} holds {word!r}.\n"
-                "  expected: kind:name of one component, without wildcards\n"
-                "  fix: copy the id from `oneshot plugins list`"
+                f"order in {TABLE} of {file} holds {word!r}",
+                expected="kind:name of one component, without wildcards",
+                fix="copy the id from `oneshot plugins list`",
             )
         if key == "required":
             _require_requirement(word, file)
@@ -229,7 +229,7 @@ def _require_requirement(text: str, file: Path) -> None:
         wrong = str(error).splitlines()[0]
     if wrong:
         raise PluginSettingsError(
-            f"required in {TABLE} of {file} holds {text!r}: {wrong}.\n"
-            '  expected: a distribution and its versions, such as "oneshot-plugin-x>=0.4"\n'
-            "  fix: correct it"
+            f"required in {TABLE} of {file} holds {text!r}: {wrong}",
+            expected='a distribution and its versions, such as "oneshot-plugin-x>=0.4"',
+            fix="correct it",
         )

@@ -130,11 +130,10 @@ class Answers(ModuleFacade):
         for label in chosen:
             if label not in self.decisions:
                 raise StrategyError(
-                    f"{label!r} is decided by a supernet module without a Decision.\n"
-                    "  expected: modules that follow decisions, where architectures are set or "
-                    "ranked\n"
-                    "  fix: let its mutate() call mutate_kwargs['decisions'].decide(spec, "
-                    "path=name), as docs/from-nni.md shows"
+                    f"{label!r} is decided by a supernet module without a Decision",
+                    expected="modules that follow decisions, where architectures are set or ranked",
+                    fix="let its mutate() call mutate_kwargs['decisions'].decide(spec, "
+                    "path=name), as docs/from-nni.md shows",
                 )
         before = [(d, d.is_pinned, d.pinned) for d in self.decisions]
         try:
@@ -245,9 +244,9 @@ class Answers(ModuleFacade):
             found = self._most_probable(1, memo)
             if not found:
                 raise ArchitectureError(
-                    f"no architecture with {memo} keeps the constraints.\n"
-                    f"  expected: {', '.join(map(repr, self.space.constraints))}\n"
-                    "  fix: decide less, or something else"
+                    f"no architecture with {memo} keeps the constraints",
+                    expected=f"{', '.join(map(repr, self.space.constraints))}",
+                    fix="decide less, or something else",
                 )
             chosen = found[0]
         return self.space.reduce(chosen)
@@ -273,10 +272,10 @@ class Answers(ModuleFacade):
         if untried and self._beginning.has_parameters_of(self.decisions):
             raise StrategyError(
                 f"{type(self).__name__} prefers no architecture: its architecture parameters are "
-                "those that it was made with.\n"
-                "  expected: a fit, or the checkpoint of one\n"
-                "  fix: trainer.fit(search, ...); "
-                "Architecture(search.space.sample(random.Random(0))) is a random one"
+                "those that it was made with",
+                expected="a fit, or the checkpoint of one",
+                fix="trainer.fit(search, ...); "
+                "Architecture(search.space.sample(random.Random(0))) is a random one",
             )
 
     def architecture_optimizers(self) -> Optimizer | list[Optimizer] | None:

@@ -110,17 +110,17 @@ def scheduler_config(tree: Tree, options: Mapping[str, Any], source: str) -> LRS
     unknown = options.keys() - set(LRSchedulerConfig.__dataclass_fields__)
     if unknown:
         raise OptimizerConfigError(
-            f"{source} returned a scheduler with the keys {sorted(unknown)}.\n"
-            f"  expected: {sorted(LRSchedulerConfig.__dataclass_fields__)}\n"
-            "  fix: remove or rename them"
+            f"{source} returned a scheduler with the keys {sorted(unknown)}",
+            expected=f"{sorted(LRSchedulerConfig.__dataclass_fields__)}",
+            fix="remove or rename them",
         )
     config = tree.own(LRSchedulerConfig)(**options)
     plateau = isinstance(config.scheduler, ReduceLROnPlateau)
     config.reduce_on_plateau = config.reduce_on_plateau or plateau
     if config.reduce_on_plateau and config.monitor is None:
         raise OptimizerConfigError(
-            f"{source} returned a ReduceLROnPlateau without a metric.\n"
-            "  expected: {'scheduler': ..., 'monitor': 'val_loss'}\n"
-            "  fix: name the metric"
+            f"{source} returned a ReduceLROnPlateau without a metric",
+            expected="{'scheduler': ..., 'monitor': 'val_loss'}",
+            fix="name the metric",
         )
     return config

@@ -108,9 +108,9 @@ def users_loss(model: LightningModule, batch: Any, batch_idx: int) -> Tensor | N
     loss = output.get("loss") if isinstance(output, Mapping) else output
     if loss is not None and not isinstance(loss, Tensor):
         raise StrategyError(
-            f"training_step of {type(model).__name__} returned {type(output).__name__}.\n"
-            "  expected: a loss tensor, a dict with 'loss', or None\n"
-            "  fix: return the loss; its gradient trains the architecture"
+            f"training_step of {type(model).__name__} returned {type(output).__name__}",
+            expected="a loss tensor, a dict with 'loss', or None",
+            fix="return the loss; its gradient trains the architecture",
         )
     return loss
 
@@ -127,10 +127,10 @@ def _require_no_weights(model: LightningModule, optimizers: Iterable[Optimizer])
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     if any(parameter in weights for group in groups for parameter in group["params"]):
         raise StrategyError(
-            f"an architecture optimizer holds weights of {type(model).__name__}.\n"
-            "  expected: architecture parameters only\n"
-            "  fix: if a callback added them to every optimizer, as BaseFinetuning does, let "
-            "it leave out those for which pl_module.is_architecture_optimizer(optimizer)"
+            f"an architecture optimizer holds weights of {type(model).__name__}",
+            expected="architecture parameters only",
+            fix="if a callback added them to every optimizer, as BaseFinetuning does, let it "
+            "leave out those for which pl_module.is_architecture_optimizer(optimizer)",
         )
 
 
@@ -141,10 +141,10 @@ def _require_numbers(loss: Tensor, gradients: Iterable[Tensor | None], index: in
         return
     what = "a gradient that is not finite" if loss.isfinite() else f"the loss {loss.item():g}"
     raise StrategyError(
-        f"architecture batch {index} has {what}.\n"
-        "  expected: numbers; the architecture parameters are as they were before this batch\n"
-        "  fix: go on from the last checkpoint with a smaller learning rate or "
-        "gradient_clip_val, or look into the batch"
+        f"architecture batch {index} has {what}",
+        expected="numbers; the architecture parameters are as they were before this batch",
+        fix="go on from the last checkpoint with a smaller learning rate or gradient_clip_val, or "
+        "look into the batch",
     )
 
 

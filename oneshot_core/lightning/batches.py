@@ -44,9 +44,9 @@ class ArchitectureBatches:
         home = type(loader).__module__.partition(".")[0]
         if isinstance(loader, Iterator) and home in ("builtins", "itertools", "torch"):
             raise StrategyError(
-                f"the architecture loader is a {type(loader).__name__}, which can be read once.\n"
-                "  expected: a loader that can be iterated again and again\n"
-                "  fix: pass the DataLoader itself; it is started again when it is exhausted"
+                f"the architecture loader is a {type(loader).__name__}, which can be read once",
+                expected="a loader that can be iterated again and again",
+                fix="pass the DataLoader itself; it is started again when it is exhausted",
             )
         self.loader = loader
         self.seed = seed
@@ -99,9 +99,9 @@ class ArchitectureBatches:
                 yield batch
             if index < 0:
                 raise StrategyError(
-                    f"the architecture loader ({type(self.loader).__name__}) yields no batch.\n"
-                    "  expected: a loader that can be iterated again and again\n"
-                    "  fix: pass a DataLoader of a non-empty dataset, not a generator"
+                    f"the architecture loader ({type(self.loader).__name__}) yields no batch",
+                    expected="a loader that can be iterated again and again",
+                    fix="pass a DataLoader of a non-empty dataset, not a generator",
                 )
             turn += 1
 

@@ -51,9 +51,9 @@ def search(
     cls = registry.load("strategy", strategy) if isinstance(strategy, str) else strategy
     if not (isinstance(cls, type) and issubclass(cls, BaseOneShotLightningModule)):
         raise StrategyError(
-            f"strategy={strategy!r} is {cls!r}.\n"
-            "  expected: a subclass of BaseOneShotLightningModule\n"
-            f"  fix: use one of {registry.names('strategy')}"
+            f"strategy={strategy!r} is {cls!r}",
+            expected="a subclass of BaseOneShotLightningModule",
+            fix=f"use one of {registry.names('strategy')}",
         )
     given = {"mutation_hooks": mutation_hooks, "seed": seed, "registry": registry, **options}
     if arch_dataloader is not None:
@@ -79,9 +79,9 @@ def _check_options(cls: type, strategy: object, given: dict[str, Any]) -> None:
     unknown = sorted(given.keys() - set(known))
     if unknown:
         raise StrategyError(
-            f"the strategy {strategy!r} takes no {', '.join(unknown)}.\n"
-            f"  expected: {', '.join(known)}\n"
-            "  fix: leave it out, or choose a strategy that uses it"
+            f"the strategy {strategy!r} takes no {', '.join(unknown)}",
+            expected=f"{', '.join(known)}",
+            fix="leave it out, or choose a strategy that uses it",
         )
 
 

@@ -35,9 +35,9 @@ def require_search(saved: Mapping[str, Any], path: object, model: object, cls: t
     """Raise StrategyError unless the checkpoint from ``path`` holds the state of a search."""
     if CHECKPOINT_KEY not in saved:
         raise StrategyError(
-            f"{path!r} holds no search.\n"
-            f"  expected: a checkpoint of {cls.__name__}\n"
-            f"  fix: load it with {type(model).__name__}.load_from_checkpoint"
+            f"{path!r} holds no search",
+            expected=f"a checkpoint of {cls.__name__}",
+            fix=f"load it with {type(model).__name__}.load_from_checkpoint",
         )
 
 
@@ -58,9 +58,9 @@ def load_search_state(search: Host, saved: Mapping[str, Any]) -> None:
         raise
     except Exception as error:  # whatever the file holds in the place of what belongs there
         raise CheckpointError(
-            f"the search in the checkpoint is damaged: {error!r}.\n"
-            "  expected: what a search of this strategy and model space wrote\n"
-            "  fix: go on from another checkpoint, or load its state_dict alone"
+            f"the search in the checkpoint is damaged: {error!r}",
+            expected="what a search of this strategy and model space wrote",
+            fix="go on from another checkpoint, or load its state_dict alone",
         ) from error
     plugins = {str(name): printable(str(said)) for name, said in saved.get("plugins", {}).items()}
     _compare_plugins(plugins, _plugins(search.registry))
@@ -70,11 +70,10 @@ def _load(search: Host, saved: Mapping[str, Any]) -> None:
     expected = (CHECKPOINT_SCHEMA, type(search).__name__)
     if (saved.get("schema"), saved.get("strategy")) != expected:
         raise StrategyError(
-            f"the checkpoint holds a search of {saved.get('strategy')!r}, "
-            f"schema {saved.get('schema')!r}.\n"
-            f"  expected: {expected[1]!r}, schema {expected[0]!r}\n"
-            "  fix: go on with the strategy and version that wrote it, or load its "
-            "state_dict alone"
+            f"the checkpoint holds a search of {saved.get('strategy')!r}, schema "
+            f"{saved.get('schema')!r}",
+            expected=f"{expected[1]!r}, schema {expected[0]!r}",
+            fix="go on with the strategy and version that wrote it, or load its state_dict alone",
         )
     kinds = {"seed": int, "decisions": Mapping, "plugins": Mapping, "state": Mapping}
     for name, kind in kinds.items():

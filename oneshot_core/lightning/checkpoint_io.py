@@ -145,10 +145,10 @@ def require_folders(trainer: Trainer) -> None:
 def _no_checkpoint(path: object, why: str) -> CheckpointError:
     name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else path
     return CheckpointError(
-        f"{name!r} cannot be read as a checkpoint: {why}.\n"
-        "  expected: a file that a Trainer wrote completely\n"
-        "  fix: go on from an older checkpoint, and write with "
-        "Trainer(plugins=[oneshot.AtomicCheckpointIO()]), which leaves no cut off files"
+        f"{name!r} cannot be read as a checkpoint: {why}",
+        expected="a file that a Trainer wrote completely",
+        fix="go on from an older checkpoint, and write with "
+        "Trainer(plugins=[oneshot.AtomicCheckpointIO()]), which leaves no cut off files",
     )
 
 

@@ -78,10 +78,10 @@ class Drive:
         if automatic == users or (users and self.manual is not None):
             return
         raise StrategyError(
-            f"automatic_optimization of {name} is {automatic}, that of {type(model).__name__} "
-            f"is {users}.\n"
-            "  expected: a strategy that leaves the property to its base class\n"
-            f"  fix: write `automatic_optimization = {automatic}` into the class {name} instead"
+            f"automatic_optimization of {name} is {automatic}, that of {type(model).__name__} is "
+            f"{users}",
+            expected="a strategy that leaves the property to its base class",
+            fix=f"write `automatic_optimization = {automatic}` into the class {name} instead",
         )
 
     def start(self, enter_loop: Callable[[], bool]) -> None:
@@ -169,19 +169,19 @@ class Drive:
         elif any(value is not None for value in (loss, batch_idx, *clipping)):
             raise StrategyError(
                 f"advance_optimization() of {name} got a loss or clipping, and Lightning trains "
-                "the weights.\n"
-                "  expected: advance_optimization() in search_step; Lightning runs the user's "
-                "training_step and clips as the Trainer says\n"
-                "  fix: leave the arguments out; or, for a training_step that trains by itself, "
-                f"write `automatic_optimization = False` into the class {name}"
+                "the weights",
+                expected="advance_optimization() in search_step; Lightning runs the user's "
+                "training_step and clips as the Trainer says",
+                fix="leave the arguments out; or, for a training_step that trains by itself, "
+                f"write `automatic_optimization = False` into the class {name}",
             )
         elif self._step is not None:
             self._run(self._step)
         elif self.inside_loop or not is_fitting(self.search.model):
             raise StrategyError(
-                "advance_optimization() was called outside of a training batch.\n"
-                "  expected: a call from search_step\n"
-                "  fix: override search_step(batch, batch_idx) and call it there"
+                "advance_optimization() was called outside of a training batch",
+                expected="a call from search_step",
+                fix="override search_step(batch, batch_idx) and call it there",
             )  # else Lightning's loop could not be entered; it trains after search_step
 
     def _run(self, step: Callable[[], Any]) -> None:
@@ -201,9 +201,9 @@ class Drive:
         if self.manual is None:
             raise StrategyError(
                 f"advance_lr_schedulers() was called on {type(self.search).__name__}, whose "
-                "schedulers Lightning steps.\n"
-                "  expected: a search that is driven by hand\n"
-                "  fix: leave the call out, or call drive_manually() before the fit"
+                "schedulers Lightning steps",
+                expected="a search that is driven by hand",
+                fix="leave the call out, or call drive_manually() before the fit",
             )
         self.manual.advance_lr_schedulers(batch_idx)
 

@@ -110,9 +110,9 @@ class SchedulerSteps:
                     continue
                 raise StrategyError(
                     f"ReduceLROnPlateau waits for the metric {config.monitor!r}, which was not "
-                    "logged.\n"
-                    f"  expected: one of {sorted(trainer.callback_metrics)}\n"
-                    "  fix: log it, or set strict=False in the scheduler's dict"
+                    "logged",
+                    expected=f"one of {sorted(trainer.callback_metrics)}",
+                    fix="log it, or set strict=False in the scheduler's dict",
                 )
             with self._inside("lr_scheduler_step"):
                 self.search.lr_scheduler_step(config.scheduler, metric)
@@ -155,9 +155,9 @@ class ManualDriver(SchedulerSteps):
         if accumulate_grad_batches < 1 or gradient_clip_algorithm not in (None, "norm", "value"):
             raise StrategyError(
                 f"drive_manually got accumulate_grad_batches={accumulate_grad_batches}, "
-                f"gradient_clip_algorithm={gradient_clip_algorithm!r}.\n"
-                "  expected: 1 or more batches, and 'norm', 'value' or None\n"
-                "  fix: correct them"
+                f"gradient_clip_algorithm={gradient_clip_algorithm!r}",
+                expected="1 or more batches, and 'norm', 'value' or None",
+                fix="correct them",
             )
         super().__init__(search)
         self.settled = True
@@ -233,9 +233,9 @@ class ManualDriver(SchedulerSteps):
         if what is None:
             return
         raise StrategyError(
-            f"the manual driver cannot train: {what}.\n"
-            "  expected: automatic optimization, one optimizer, one process\n"
-            f"  fix: {self.remedy}"
+            f"the manual driver cannot train: {what}",
+            expected="automatic optimization, one optimizer, one process",
+            fix=f"{self.remedy}",
         )
 
     # --- one batch --------------------------------------------------------------------------
@@ -319,9 +319,9 @@ class ManualDriver(SchedulerSteps):
         if not isinstance(loss, Tensor):
             raise StrategyError(
                 f"training_step of {type(self.search.model).__name__} returned "
-                f"{type(output).__name__} without a loss.\n"
-                "  expected: a loss tensor, a dict with 'loss', or None\n"
-                "  fix: return the loss"
+                f"{type(output).__name__} without a loss",
+                expected="a loss tensor, a dict with 'loss', or None",
+                fix="return the loss",
             )
         loss = loss / self.accumulate_grad_batches
         outputs.update(output if isinstance(output, Mapping) else {})

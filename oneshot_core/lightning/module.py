@@ -116,10 +116,10 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     ) -> None:
         if not is_lightning_module(model) or isinstance(model, BaseOneShotLightningModule):
             raise StrategyError(
-                f"{type(self).__name__} got a {type(model).__name__}.\n"
-                "  expected: a LightningModule that is not a search itself\n"
-                "  fix: write a LightningModule around your network; its training_step trains "
-                "the supernet"
+                f"{type(self).__name__} got a {type(model).__name__}",
+                expected="a LightningModule that is not a search itself",
+                fix="write a LightningModule around your network; its training_step trains the "
+                "supernet",
             )
         super().__init__(model)
         self.mutation_hooks = list(mutation_hooks or [])
@@ -142,10 +142,10 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
     def make_decision(self, spec: ParameterSpec) -> Decision:
         """Build the decision for one label; every strategy has to."""
         raise StrategyError(
-            f"{type(self).__name__} makes no decision for {spec.label!r}.\n"
-            "  expected: a method make_decision(spec) that returns a Decision\n"
-            "  fix: write it, as docs/tutorials/strategy.md shows; docs/from-nni.md shows a "
-            "strategy of NNI before and after"
+            f"{type(self).__name__} makes no decision for {spec.label!r}",
+            expected="a method make_decision(spec) that returns a Decision",
+            fix="write it, as docs/tutorials/strategy.md shows; docs/from-nni.md shows a strategy "
+            "of NNI before and after",
         )
 
     def search_step(self, batch: Any, batch_idx: int) -> None:

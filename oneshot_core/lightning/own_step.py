@@ -116,16 +116,16 @@ class OwnStep(ManualDriver):
         search, name = self.search, type(self.search).__name__
         if loss is None and batch_idx is None:
             raise StrategyError(
-                f"advance_optimization() of {name} was called without a loss.\n"
-                "  expected: the loss that training_step computed, or None and a batch index to "
-                "skip the batch\n"
-                "  fix: self.advance_optimization(loss, batch_idx)"
+                f"advance_optimization() of {name} was called without a loss",
+                expected="the loss that training_step computed, or None and a batch index to skip "
+                "the batch",
+                fix="self.advance_optimization(loss, batch_idx)",
             )
         if not self._inside_batch:
             raise StrategyError(
-                f"advance_optimization() of {name} was called outside of a training batch.\n"
-                "  expected: a call from training_step\n"
-                "  fix: call it there"
+                f"advance_optimization() of {name} was called outside of a training batch",
+                expected="a call from training_step",
+                fix="call it there",
             )
         self._advanced_once = True
         if batch_idx is None:
@@ -178,10 +178,10 @@ class OwnStep(ManualDriver):
         if loss.requires_grad:
             name = type(self.search).__name__
             raise StrategyError(
-                f"training_step of {name} returned a loss, and nothing was trained on it.\n"
-                "  expected: self.advance_optimization(loss, batch_idx), or a strategy that lets "
-                "Lightning train on what training_step returns\n"
-                f"  fix: call it; or write `automatic_optimization = True` into the class {name}"
+                f"training_step of {name} returned a loss, and nothing was trained on it",
+                expected="self.advance_optimization(loss, batch_idx), or a strategy that lets "
+                "Lightning train on what training_step returns",
+                fix=f"call it; or write `automatic_optimization = True` into the class {name}",
             )
 
 
@@ -196,10 +196,10 @@ class _Once:
     def __call__(self) -> Any:
         if self.asked:
             raise StrategyError(
-                f"the optimizer of the weights computes the loss more than once in a step; "
-                f"training_step of {self.strategy} computed it once.\n"
-                "  expected: an optimizer with one loss for each step; LBFGS is none\n"
-                "  fix: take another optimizer, or write the strategy as search_step"
+                "the optimizer of the weights computes the loss more than once in a step; "
+                f"training_step of {self.strategy} computed it once",
+                expected="an optimizer with one loss for each step; LBFGS is none",
+                fix="take another optimizer, or write the strategy as search_step",
             )
         self.asked = True
         return self.loss

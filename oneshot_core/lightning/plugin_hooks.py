@@ -46,9 +46,9 @@ def search_method(name: str, registry: Registry) -> Callable[..., Any]:
                 found: Callable[..., Any] = asked.load(record.id)
                 return found
     raise UnknownComponentError(
-        f"no plugin in use offers search.{name}.\n"
-        "  expected: a component of the kind 'search_method', such as those of oneshot-core\n"
-        "  fix: see `oneshot plugins list --all --kind search_method` for what is switched off"
+        f"no plugin in use offers search.{name}",
+        expected="a component of the kind 'search_method', such as those of oneshot-core",
+        fix="see `oneshot plugins list --all --kind search_method` for what is switched off",
     )
 
 
@@ -83,9 +83,9 @@ def optimizer_shapes(registry: Registry) -> Normalise | None:
             return answer
         raise OptimizerConfigError(
             f"oneshot_optimizer_config of the plugin {_answering(caller, config)}, asked about a "
-            f"{type(config).__name__}, returned {answer!r}.\n"
-            "  expected: one of Lightning's six shapes, or None for what is not its own\n"
-            "  fix: tell its author, or switch the plugin off with ONESHOT_DISABLE_PLUGINS"
+            f"{type(config).__name__}, returned {answer!r}",
+            expected="one of Lightning's six shapes, or None for what is not its own",
+            fix="tell its author, or switch the plugin off with ONESHOT_DISABLE_PLUGINS",
         )
 
     return normalise

@@ -40,10 +40,10 @@ def require_choices(search: Walked) -> None:
     """Refuse a model with nothing to choose, unless the search does without."""
     if search.needs_choices and not search.nas_modules:
         raise StrategyError(
-            f"there is no choice in {type(search.model).__name__}.\n"
-            "  expected: at least one, in a submodule; torch does not see into plain lists\n"
-            "  fix: put a LayerChoice or another choice where a layer is, a list of them into "
-            "an nn.ModuleList; search.needs_choices = False trains the model as it is"
+            f"there is no choice in {type(search.model).__name__}",
+            expected="at least one, in a submodule; torch does not see into plain lists",
+            fix="put a LayerChoice or another choice where a layer is, a list of them into an "
+            "nn.ModuleList; search.needs_choices = False trains the model as it is",
         )
 
 
@@ -52,19 +52,18 @@ def require_loss(search: Host) -> None:
     if not search.model.automatic_optimization:
         raise StrategyError(
             f"{type(search.model).__name__} optimizes manually; its training_step cannot be run "
-            "for its loss alone.\n"
-            "  expected: automatic optimization, or a strategy with an architecture_loss of "
-            "its own\n"
-            f"  fix: override architecture_loss(batch, batch_idx) of {type(search).__name__}"
+            "for its loss alone",
+            expected="automatic optimization, or a strategy with an architecture_loss of its own",
+            fix=f"override architecture_loss(batch, batch_idx) of {type(search).__name__}",
         )
 
 
 def missing_loader(search: object) -> StrategyError:
     """Return the error for a strategy that needs an ``arch_dataloader`` and has none."""
     return MissingDataError(
-        f"{type(search).__name__} has no data to train the architecture on.\n"
-        "  expected: a loader of batches that do not train the weights\n"
-        "  fix: pass arch_dataloader=..., for example one half of the training set"
+        f"{type(search).__name__} has no data to train the architecture on",
+        expected="a loader of batches that do not train the weights",
+        fix="pass arch_dataloader=..., for example one half of the training set",
     )
 
 
@@ -77,15 +76,15 @@ def _require_unused_parameters(search: Host) -> None:
     if strategy._ddp_kwargs.get("static_graph"):
         raise StrategyError(
             f"{type(search).__name__} trains another graph with each batch, which "
-            "static_graph=True rules out.\n"
-            "  expected: a DDP strategy without static_graph\n"
-            "  fix: Trainer(strategy='ddp_find_unused_parameters_true')"
+            "static_graph=True rules out",
+            expected="a DDP strategy without static_graph",
+            fix="Trainer(strategy='ddp_find_unused_parameters_true')",
         )
     if not strategy._ddp_kwargs.get("find_unused_parameters"):
         raise StrategyError(
-            f"{type(search).__name__} leaves candidates out of a batch, which DDP refuses.\n"
-            "  expected: a DDP strategy that looks for unused parameters\n"
-            "  fix: Trainer(strategy='ddp_find_unused_parameters_true')"
+            f"{type(search).__name__} leaves candidates out of a batch, which DDP refuses",
+            expected="a DDP strategy that looks for unused parameters",
+            fix="Trainer(strategy='ddp_find_unused_parameters_true')",
         )
 
 
@@ -95,10 +94,10 @@ def _require_its_modules(search: Host) -> None:
     for module in search.nas_modules:
         if module not in inside:
             raise StrategyError(
-                f"a {type(module).__name__} is no longer in {type(search.model).__name__}.\n"
-                "  expected: the modules that the search put there\n"
-                "  fix: replace modules before the search is made; leave out "
-                "Trainer(sync_batchnorm=True), which replaces BatchNorm after that"
+                f"a {type(module).__name__} is no longer in {type(search.model).__name__}",
+                expected="the modules that the search put there",
+                fix="replace modules before the search is made; leave out "
+                "Trainer(sync_batchnorm=True), which replaces BatchNorm after that",
             )
 
 
@@ -107,10 +106,10 @@ def _require_shapes(search: Host) -> None:
     for path, part in search.model.named_modules() if search.nas_modules else ():
         if any(map(is_lazy, [*part._parameters.values(), *part._buffers.values()])):
             raise StrategyError(
-                f"the {type(part).__name__} at {path!r} has no shape before its first batch.\n"
-                "  expected: layers with shapes; a search may train others first\n"
-                "  fix: say its number of inputs, or run the model once on a batch before "
-                "oneshot.search"
+                f"the {type(part).__name__} at {path!r} has no shape before its first batch",
+                expected="layers with shapes; a search may train others first",
+                fix="say its number of inputs, or run the model once on a batch before "
+                "oneshot.search",
             )
 
 
@@ -118,9 +117,9 @@ def _require_numbers(search: Host) -> None:
     for decision in search.decisions:
         if not all(bool(p.isfinite().all()) for p in decision.parameters()):
             raise StrategyError(
-                f"the architecture parameters of {decision.spec.label!r} are not finite.\n"
-                "  expected: numbers\n"
-                "  fix: go on from an earlier checkpoint"
+                f"the architecture parameters of {decision.spec.label!r} are not finite",
+                expected="numbers",
+                fix="go on from an earlier checkpoint",
             )
 
 
@@ -133,7 +132,7 @@ def _require_equal_plugins(search: Host) -> None:
     everywhere: Any = search.all_gather(torch.tensor(number, device=search.device))
     if (everywhere != number).any():
         raise StrategyError(
-            f"the processes of this fit use different plugins; here {fingerprint}.\n"
-            "  expected: the same plugins, in the same versions, on every machine\n"
-            "  fix: compare `oneshot plugins list` on each"
+            f"the processes of this fit use different plugins; here {fingerprint}",
+            expected="the same plugins, in the same versions, on every machine",
+            fix="compare `oneshot plugins list` on each",
         )

@@ -70,9 +70,9 @@ class Tree:
         theirs = next((tree for tree in _trees_in(type(thing)) if tree != self), None)
         if theirs is not None:
             raise StrategyError(
-                f"{name} is of {theirs}, the search of {self}.\n"
-                f"  expected: one Lightning everywhere, here {self}\n"
-                f"  fix: take {type(thing).__name__}, or what it derives from, from {self}"
+                f"{name} is of {theirs}, the search of {self}",
+                expected=f"one Lightning everywhere, here {self}",
+                fix=f"take {type(thing).__name__}, or what it derives from, from {self}",
             )
 
     def __str__(self) -> str:

@@ -70,10 +70,10 @@ class Walk:
             self.search.mutate()
         except AttributeError as error:  # nn.Module would say that there are no nas_modules
             raise StrategyError(
-                f"{type(self.search).__name__} asked for nas_modules before it was ready: {error}."
-                "\n  expected: a constructor that first sets what make_decision and the mutation "
-                "hooks read\n"
-                "  fix: set it before, or ask later"
+                f"{type(self.search).__name__} asked for nas_modules before it was ready: {error}",
+                expected="a constructor that first sets what make_decision and the mutation hooks "
+                "read",
+                fix="set it before, or ask later",
             ) from error
 
     def _require_own(self, module: nn.Module, path: str) -> None:
@@ -83,9 +83,9 @@ class Walk:
             d.spec.label in decisions and decisions[d.spec.label] is d for d in module.decisions
         ):
             raise StrategyError(
-                f"the {type(module).__name__} at {path!r} belongs to another search.\n"
-                "  expected: a model that no search has been made of\n"
-                "  fix: build the model anew; a search replaces the choices in it for good"
+                f"the {type(module).__name__} at {path!r} belongs to another search",
+                expected="a model that no search has been made of",
+                fix="build the model anew; a search replaces the choices in it for good",
             )
 
     def _keep_known(self, module: nn.Module, name: str, memo: Any, options: Any) -> bool | None:

@@ -163,9 +163,9 @@ class ModelSpace:
         unknown = sorted(map(str, (partial or {}).keys() - self.specs.keys()))
         if unknown:
             raise ArchitectureError(
-                f"the labels {unknown} are not in the model.\n"
-                f"  expected: labels of {sorted(self.specs)}\n"
-                "  fix: correct them, or leave them out"
+                f"the labels {unknown} are not in the model",
+                expected=f"labels of {sorted(self.specs)}",
+                fix="correct them, or leave them out",
             )
         return {label: self.specs[label].normalise(v) for label, v in (partial or {}).items()}
 
@@ -210,9 +210,9 @@ class ModelSpace:
         found = next(completions(self, self.reduce(partial), shuffled), None)
         if found is None or not self.possible(found):
             raise ArchitectureError(
-                f"no architecture with {dict(partial)} keeps the constraints.\n"
-                f"  expected: {', '.join(map(repr, self.constraints))}\n"
-                "  fix: decide less, or something else"
+                f"no architecture with {dict(partial)} keeps the constraints",
+                expected=f"{', '.join(map(repr, self.constraints))}",
+                fix="decide less, or something else",
             )
         return self.reduce(found)
 
@@ -247,10 +247,9 @@ class ModelSpace:
         found = self.nearest({})
         if found is None:
             raise SpaceError(
-                "nothing keeps the constraints of the model space.\n"
-                f"  expected: at least one architecture with "
-                f"{', '.join(map(repr, self.constraints))}\n"
-                "  fix: correct the conditions given to oneshot.constrain"
+                "nothing keeps the constraints of the model space",
+                expected=f"at least one architecture with {', '.join(map(repr, self.constraints))}",
+                fix="correct the conditions given to oneshot.constrain",
             )
         return found
 
@@ -292,9 +291,9 @@ class ModelSpace:
             for architecture in some
         ):
             raise SpaceError(
-                f"the {name} at {path!r} cannot be built with {dict(chosen)}: {why}.\n"
-                "  expected: only architectures that can be built\n"
-                "  fix: rule it out, as by oneshot.constrain(model, width % groups == 0)"
+                f"the {name} at {path!r} cannot be built with {dict(chosen)}: {why}",
+                expected="only architectures that can be built",
+                fix="rule it out, as by oneshot.constrain(model, width % groups == 0)",
             )
 
     def _check_condition(self, condition: _Condition) -> None:
@@ -303,9 +302,9 @@ class ModelSpace:
                 known = self.specs.get(label)
                 raise SpaceError(
                     f"the constraint {condition.value!r} is about {label!r}, which is "
-                    f"{'no choice of the model' if known is None else known.offer}.\n"
-                    f"  expected: choices among {list(self.specs)}\n"
-                    "  fix: use the values that the layers of the model use"
+                    f"{'no choice of the model' if known is None else known.offer}",
+                    expected=f"choices among {list(self.specs)}",
+                    fix="use the values that the layers of the model use",
                 )
 
     def validate(self, chosen: Mapping[str, object]) -> dict[str, Choice]:

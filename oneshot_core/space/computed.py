@@ -30,10 +30,10 @@ class Declared(Computed):
         wrong = [value for value in self.domain if not is_plain(value)]
         if wrong or not self.domain:
             raise SpaceError(
-                f"the domain of {self!r} holds {wrong[0] if wrong else 'nothing'!r}.\n"
-                "  expected: every possible result: numbers, words, True, False, None, or tuples "
-                "of those\n"
-                "  fix: apply(function, *values, domain=[...])"
+                f"the domain of {self!r} holds {wrong[0] if wrong else 'nothing'!r}",
+                expected="every possible result: numbers, words, True, False, None, or tuples of "
+                "those",
+                fix="apply(function, *values, domain=[...])",
             )
 
     @property
@@ -52,9 +52,9 @@ class Declared(Computed):
         result = super().evaluate(chosen)
         if result not in self.domain:
             raise SpaceError(
-                f"{self!r} is {result!r} for {dict(chosen)}.\n"
-                f"  expected: one of its declared domain {list(self.domain)}\n"
-                "  fix: declare every possible result"
+                f"{self!r} is {result!r} for {dict(chosen)}",
+                expected=f"one of its declared domain {list(self.domain)}",
+                fix="declare every possible result",
             )
         return result
 

@@ -38,9 +38,9 @@ def constrain(module: nn.Module, *conditions: Value) -> None:
     for condition in conditions:
         if not isinstance(condition, Value) or not condition.specs:
             raise SpaceError(
-                f"a constraint is {condition!r}.\n"
-                "  expected: a condition between choices, such as w2 >= w1\n"
-                "  fix: compare values of oneshot.choice"
+                f"a constraint is {condition!r}",
+                expected="a condition between choices, such as w2 >= w1",
+                fix="compare values of oneshot.choice",
             )
     # Not setattr: a frozen or slotted user class may have an opinion on unknown names.
     module.__dict__[ATTRIBUTE] = Constraints((*_attached_to(module), *conditions))

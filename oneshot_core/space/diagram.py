@@ -69,9 +69,9 @@ class Diagram:
             if not 0 <= link.source < link.target < len(self.nodes):
                 raise SpaceError(
                     f"the diagram {self.name!r} has {len(self.nodes)} nodes and a link from "
-                    f"{link.source} to {link.target}.\n"
-                    "  expected: links to later nodes\n"
-                    "  fix: number the nodes in an order in which they can be computed"
+                    f"{link.source} to {link.target}",
+                    expected="links to later nodes",
+                    fix="number the nodes in an order in which they can be computed",
                 )
 
     @property

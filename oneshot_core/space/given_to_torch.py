@@ -30,7 +30,7 @@ def given_to_torch(value: object, frame: Any, name: str) -> SpaceError:
             taker = f"torch.nn.{type(frame.f_locals['self']).__name__}"
         frame = frame.f_back
     return SpaceError(
-        f"{taker} got the choice {value!r}; layers and functions of torch.nn take no choices.\n"
-        "  expected: plain numbers there, and choices in the layers of oneshot_core.nn\n"
-        "  fix: from oneshot_core import nn, in the place of from torch import nn"
+        f"{taker} got the choice {value!r}; layers and functions of torch.nn take no choices",
+        expected="plain numbers there, and choices in the layers of oneshot_core.nn",
+        fix="from oneshot_core import nn, in the place of from torch import nn",
     )

@@ -35,10 +35,10 @@ def as_graph(module: GraphWhenFrozen, path: str) -> fx.GraphModule:
         graph = _Tracer().trace(module)
     except Exception as error:
         raise FreezeError(
-            f"the {name} at {path!r} cannot be turned into a graph: "
-            f"{type(error).__name__}: {error}.\n"
-            "  expected: a forward without control flow that depends on tensors\n"
-            "  fix: rewrite forward, or tell the author of the plugin it comes from"
+            f"the {name} at {path!r} cannot be turned into a graph: {type(error).__name__}: "
+            f"{error}",
+            expected="a forward without control flow that depends on tensors",
+            fix="rewrite forward, or tell the author of the plugin it comes from",
         ) from error
     for node in graph.nodes:
         node.type = None  # annotations are text in many modules, and pickle looks for its name

@@ -52,15 +52,15 @@ class InputChoice(Mutable):
         super().__init__(label)
         if reduction not in get_args(Reduction):
             raise SpaceError(
-                f"InputChoice got reduction={reduction!r}.\n"
-                f"  expected: one of {list(get_args(Reduction))}\n"
-                "  fix: choose how the chosen inputs become one"
+                f"InputChoice got reduction={reduction!r}",
+                expected=f"one of {list(get_args(Reduction))}",
+                fix="choose how the chosen inputs become one",
             )
         if reduction == "concat" and n_chosen is None:
             raise SpaceError(
-                "InputChoice concatenates a number of inputs that is not fixed.\n"
-                "  expected: an n_chosen for reduction='concat'\n"
-                "  fix: set n_chosen, or use 'sum', 'mean' or 'none'"
+                "InputChoice concatenates a number of inputs that is not fixed",
+                expected="an n_chosen for reduction='concat'",
+                fix="set n_chosen, or use 'sum', 'mean' or 'none'",
             )
         self.n_candidates = n_candidates
         self.n_chosen = n_chosen

@@ -47,25 +47,25 @@ class LayerChoice(Mutable):
             named = {str(index): layer for index, layer in enumerate(named)}
         if not named:
             raise SpaceError(
-                "LayerChoice has no candidates.\n"
-                "  expected: at least one layer\n"
-                "  fix: pass a dict or a list of layers"
+                "LayerChoice has no candidates",
+                expected="at least one layer",
+                fix="pass a dict or a list of layers",
             )
         self.candidates = nn.ModuleDict()
         for name, layer in named.items():
             if not isinstance(layer, nn.Module):
                 raise SpaceError(
-                    f"candidate {name!r} of LayerChoice is {layer!r}.\n"
-                    "  expected: a torch.nn.Module\n"
-                    "  fix: pass an instance, such as nn.ReLU() instead of nn.ReLU"
+                    f"candidate {name!r} of LayerChoice is {layer!r}",
+                    expected="a torch.nn.Module",
+                    fix="pass an instance, such as nn.ReLU() instead of nn.ReLU",
                 )
             try:
                 self.candidates.add_module(name, layer)
             except (KeyError, TypeError) as error:
                 raise SpaceError(
-                    f"a candidate of LayerChoice cannot be named {name!r}: {error.args[0]}.\n"
-                    "  expected: a non-empty name without dots that no ModuleDict method has\n"
-                    "  fix: rename the candidate"
+                    f"a candidate of LayerChoice cannot be named {name!r}: {error.args[0]}",
+                    expected="a non-empty name without dots that no ModuleDict method has",
+                    fix="rename the candidate",
                 ) from None
         self.prior = None if prior is None else tuple(prior)
         self.spec(self.label_at("LayerChoice"))  # refuses a wrong prior now, not at the walk

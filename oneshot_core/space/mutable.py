@@ -155,7 +155,7 @@ def check_label(label: object, choice: nn.Module) -> None:
     """
     if label is not None and (not isinstance(label, str) or not label):
         raise SpaceError(
-            f"{type(choice).__name__} got label={label!r}.\n"
-            "  expected: a non-empty string, or None for the module's path\n"
-            "  fix: give the choice a name such as 'stem'"
+            f"{type(choice).__name__} got label={label!r}",
+            expected="a non-empty string, or None for the module's path",
+            fix="give the choice a name such as 'stem'",
         )

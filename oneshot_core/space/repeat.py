@@ -80,9 +80,9 @@ class Repeat(Chain, MutableModule):
         if isinstance(depth, Value):
             if label is not None:
                 raise SpaceError(
-                    f"Repeat got label={label!r} beside depth={depth!r}.\n"
-                    "  expected: one of them; a value has its own label\n"
-                    "  fix: leave the label out"
+                    f"Repeat got label={label!r} beside depth={depth!r}",
+                    expected="one of them; a value has its own label",
+                    fix="leave the label out",
                 )
             self.depths = _read_depths(list(depth.distribution()))
         else:
@@ -209,9 +209,9 @@ def _read_depths(depth: object) -> tuple[int, ...]:
     numbers = tuple(d for d in depths if isinstance(d, int) and not isinstance(d, bool) and d >= 0)
     if not numbers or len(numbers) != len(depths):
         raise SpaceError(
-            f"Repeat got depth={depth!r}.\n"
-            "  expected: a number, (min, max) with 0 <= min <= max, or a list of numbers\n"
-            "  fix: write depth=(1, 3), or depth=[1, 2, 4]"
+            f"Repeat got depth={depth!r}",
+            expected="a number, (min, max) with 0 <= min <= max, or a list of numbers",
+            fix="write depth=(1, 3), or depth=[1, 2, 4]",
         )
     return numbers
 
@@ -228,8 +228,8 @@ def _build_blocks(
         built = list(blocks)
     if len(built) != depth or not all(isinstance(block, nn.Module) for block in built):
         raise SpaceError(
-            f"Repeat got {len(built)} blocks for a largest depth of {depth}: {built!r}.\n"
-            "  expected: one module for every place\n"
-            "  fix: give as many modules as the largest depth, or a factory index -> module"
+            f"Repeat got {len(built)} blocks for a largest depth of {depth}: {built!r}",
+            expected="one module for every place",
+            fix="give as many modules as the largest depth, or a factory index -> module",
         )
     return built

@@ -39,9 +39,9 @@ class Interval:
         finite = math.isfinite(self.low) and math.isfinite(self.high)
         if not finite or not self.low < self.high or (self.log and self.low <= 0):
             raise SpaceError(
-                f"an interval goes from {self.low} to {self.high}, log={self.log}.\n"
-                "  expected: finite numbers, low < high, and 0 < low with log=True\n"
-                "  fix: correct the ends"
+                f"an interval goes from {self.low} to {self.high}, log={self.log}",
+                expected="finite numbers, low < high, and 0 < low with log=True",
+                fix="correct the ends",
             )
 
     def draw(self, rng: random.Random) -> float:
@@ -100,16 +100,16 @@ class ParameterSpec:
             return
         if not self.candidates or len(set(self.candidates)) != len(self.candidates):
             raise SpaceError(
-                f"choice {self.label!r} has the candidates {list(self.candidates)}.\n"
-                "  expected: at least one candidate, each given once\n"
-                "  fix: name every candidate differently"
+                f"choice {self.label!r} has the candidates {list(self.candidates)}",
+                expected="at least one candidate, each given once",
+                fix="name every candidate differently",
             )
         if self.n_chosen is not None and not 1 <= self.n_chosen <= len(self.candidates):
             raise SpaceError(
-                f"choice {self.label!r} takes n_chosen={self.n_chosen} "
-                f"of {len(self.candidates)} candidates.\n"
-                f"  expected: 1 to {len(self.candidates)}, or None for any subset\n"
-                "  fix: correct n_chosen"
+                f"choice {self.label!r} takes n_chosen={self.n_chosen} of {len(self.candidates)} "
+                "candidates",
+                expected=f"1 to {len(self.candidates)}, or None for any subset",
+                fix="correct n_chosen",
             )
         if self.prior is not None:
             self._check_prior(self.prior)
@@ -121,10 +121,10 @@ class ParameterSpec:
         assert self.interval is not None
         if self.candidates or self.n_chosen != 1 or self.prior is not None:
             raise SpaceError(
-                f"choice {self.label!r} has an interval beside candidates {list(self.candidates)}, "
-                f"n_chosen={self.n_chosen}, prior={self.prior}.\n"
-                "  expected: an interval alone; one number is taken\n"
-                "  fix: leave the rest out"
+                f"choice {self.label!r} has an interval beside candidates "
+                f"{list(self.candidates)}, n_chosen={self.n_chosen}, prior={self.prior}",
+                expected="an interval alone; one number is taken",
+                fix="leave the rest out",
             )
         if self.default == ():
             low, high = self.interval.low, self.interval.high
@@ -138,9 +138,9 @@ class ParameterSpec:
         if self.n_chosen != 1 or not numbers or sum(prior) <= 0:
             raise SpaceError(
                 f"choice {self.label!r} has prior={list(prior)} for {len(self.candidates)} "
-                f"candidates and n_chosen={self.n_chosen}.\n"
-                "  expected: for each candidate a number from 0 on, not all 0; n_chosen=1\n"
-                "  fix: correct the prior, or leave it out"
+                f"candidates and n_chosen={self.n_chosen}",
+                expected="for each candidate a number from 0 on, not all 0; n_chosen=1",
+                fix="correct the prior, or leave it out",
             )
 
     @property
@@ -163,9 +163,9 @@ class ParameterSpec:
         if self.interval is not None:
             raise SpaceError(
                 f"the choices of {self.label!r} are all numbers from {self.interval.low} to "
-                f"{self.interval.high}.\n"
-                "  expected: candidates that can be counted\n"
-                "  fix: use oneshot.choice([...]), or a search that draws, such as 'random'"
+                f"{self.interval.high}",
+                expected="candidates that can be counted",
+                fix="use oneshot.choice([...]), or a search that draws, such as 'random'",
             )
         if self.n_chosen == 1:
             yield from self.candidates
@@ -231,9 +231,9 @@ class ParameterSpec:
 
     def _refused(self, value: object) -> ArchitectureError:
         return ArchitectureError(
-            f"{value!r} is not a choice of {self.label!r}.\n"
-            f"  expected: {self.offer}\n"
-            "  fix: use candidates of this model space"
+            f"{value!r} is not a choice of {self.label!r}",
+            expected=f"{self.offer}",
+            fix="use candidates of this model space",
         )
 
     @property

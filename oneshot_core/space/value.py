@@ -180,9 +180,9 @@ class Value(ABC):
         if frame.f_globals.get("__name__", "").partition(".")[0] == "torch":
             return given_to_torch(self, frame, frame.f_code.co_name)
         return SpaceError(
-            f"{self!r} was {use}, but is not chosen yet.\n"
-            "  expected: what is known before any architecture is\n"
-            f"  fix: {fix}"
+            f"{self!r} was {use}, but is not chosen yet",
+            expected="what is known before any architecture is",
+            fix=fix,
         )
 
 
@@ -313,9 +313,9 @@ def combinations_of(specs: Mapping[str, ParameterSpec]) -> Iterator[dict[str, Ch
     count = math.prod(spec.size for spec in specs.values())
     if count > MAX_COMBINATIONS and count != math.inf:
         raise SpaceError(
-            f"{list(specs)} can be combined in {count:,} ways.\n"
-            f"  expected: at most {MAX_COMBINATIONS:,} where all are listed\n"
-            "  fix: let one layer depend on fewer choices, or give them fewer values"
+            f"{list(specs)} can be combined in {count:,} ways",
+            expected=f"at most {MAX_COMBINATIONS:,} where all are listed",
+            fix="let one layer depend on fewer choices, or give them fewer values",
         )
     choices = [list(spec.choices()) for spec in specs.values()]
     for combination in product(*choices):

@@ -42,9 +42,9 @@ class ValueChoice(Taken):
             default = _largest(candidates)
         elif default not in candidates:
             raise SpaceError(
-                f"the value choice {label!r} has default={default!r}.\n"
-                f"  expected: one of {list(candidates)}\n"
-                "  fix: correct the default"
+                f"the value choice {label!r} has default={default!r}",
+                expected=f"one of {list(candidates)}",
+                fix="correct the default",
             )
         weights = None if prior is None else tuple(prior)
         super().__init__(ParameterSpec(label, candidates, default=default, prior=weights))
@@ -167,9 +167,9 @@ def _check_order(name: str, numbers: str, first: tuple[Any, ...], others: tuple[
     given = (*first, *others)
     label = next((thing for thing in given if isinstance(thing, str)), "width")
     raise SpaceError(
-        f"oneshot.{name} got {', '.join(map(repr, given))} without names.\n"
-        f"  expected: what can be chosen first, and the label by its name\n"
-        f"  fix: oneshot.{name}({numbers}, label={label!r})"
+        f"oneshot.{name} got {', '.join(map(repr, given))} without names",
+        expected="what can be chosen first, and the label by its name",
+        fix=f"oneshot.{name}({numbers}, label={label!r})",
     )
 
 
@@ -181,9 +181,9 @@ def _largest(candidates: tuple[Candidate, ...]) -> Candidate:
 def _check_label(label: object) -> None:
     if not isinstance(label, str) or not label:
         raise SpaceError(
-            f"a value choice got label={label!r}.\n"
-            "  expected: a non-empty string; a value has no place in the model to be named after\n"
-            "  fix: oneshot.choice([16, 32], label='width')"
+            f"a value choice got label={label!r}",
+            expected="a non-empty string; a value has no place in the model to be named after",
+            fix="oneshot.choice([16, 32], label='width')",
         )
 
 
@@ -192,7 +192,7 @@ def _check(candidates: tuple[Candidate, ...], label: object) -> None:
     wrong = [c for c in candidates if not is_plain(c)]
     if wrong or not candidates:
         raise SpaceError(
-            f"the value choice {label!r} offers {wrong[0] if wrong else 'nothing'!r}.\n"
-            "  expected: numbers, words, True, False, None, or tuples of those\n"
-            "  fix: choose between names, and look up what they stand for where it is used"
+            f"the value choice {label!r} offers {wrong[0] if wrong else 'nothing'!r}",
+            expected="numbers, words, True, False, None, or tuples of those",
+            fix="choose between names, and look up what they stand for where it is used",
         )

@@ -148,9 +148,9 @@ class Cell(MutableModule):
         if inputs == "distinct" and num_ops_per_node > num_predecessors:
             raise SpaceError(
                 f"Cell takes num_ops_per_node={num_ops_per_node} distinct inputs, and its first "
-                f"node has num_predecessors={num_predecessors} to choose from.\n"
-                "  expected: as many predecessors as distinct inputs\n"
-                "  fix: inputs='free', or correct the numbers"
+                f"node has num_predecessors={num_predecessors} to choose from",
+                expected="as many predecessors as distinct inputs",
+                fix="inputs='free', or correct the numbers",
             )
         self.num_nodes = num_nodes
         self.num_ops_per_node = num_ops_per_node
@@ -243,9 +243,9 @@ class Cell(MutableModule):
             return self.num_nodes
         if self.label is None:
             raise SpaceError(
-                "the width of a Cell's loose ends is asked for, and the Cell has no label.\n"
-                "  expected: a label, for that is what other layers know the choice by\n"
-                "  fix: Cell(..., merge_op='loose_end', label='normal')"
+                "the width of a Cell's loose ends is asked for, and the Cell has no label",
+                expected="a label, for that is what other layers know the choice by",
+                fix="Cell(..., merge_op='loose_end', label='normal')",
             )
         taken = [Taken(slot.spec(self.label)) for slot in self.slots]
         return Declared(
@@ -398,10 +398,10 @@ class _Builder:
         for part in parts:
             if not callable(part) or (one and isinstance(part, nn.Module)):
                 raise SpaceError(
-                    f"Cell got the operation {part!r}.\n"
-                    "  expected: a dict or list of modules or of factories "
-                    "(node_index, op_index, input_index) -> module, or one factory\n"
-                    "  fix: correct op_candidates"
+                    f"Cell got the operation {part!r}",
+                    expected="a dict or list of modules or of factories (node_index, op_index, "
+                    "input_index) -> module, or one factory",
+                    fix="correct op_candidates",
                 )
 
     def __call__(self, node: int, op: int | None, state: int) -> dict[str, nn.Module]:
@@ -424,9 +424,9 @@ class _Builder:
             if module is choice:
                 return made, f".{path}" if path else ""
         raise SpaceError(
-            f"edge of Cell returned {type(made).__name__} for the state {state} of node {node}.\n"
-            "  expected: a module that holds the choice it was called with\n"
-            "  fix: return a torch.nn.Module of which the choice is a submodule, or the choice"
+            f"edge of Cell returned {type(made).__name__} for the state {state} of node {node}",
+            expected="a module that holds the choice it was called with",
+            fix="return a torch.nn.Module of which the choice is a submodule, or the choice",
         )
 
 
@@ -446,18 +446,16 @@ def _check_numbers(nodes: object, ops: object, predecessors: object) -> None:
     for name, number in given.items():
         if not isinstance(number, int) or isinstance(number, bool) or number < 1:
             raise SpaceError(
-                f"Cell got {name}={number!r}.\n"
-                "  expected: a whole number from 1 on\n"
-                "  fix: correct it"
+                f"Cell got {name}={number!r}", expected="a whole number from 1 on", fix="correct it"
             )
 
 
 def _check_word(name: str, word: object, words: tuple[str, ...]) -> None:
     if word not in words:
         raise SpaceError(
-            f"Cell got {name}={word!r}.\n"
-            f"  expected: one of {list(words)}\n"
-            "  fix: correct it; see the docstring of Cell"
+            f"Cell got {name}={word!r}",
+            expected=f"one of {list(words)}",
+            fix="correct it; see the docstring of Cell",
         )
 
 
@@ -468,9 +466,9 @@ def _check_processor(name: str, processor: Any) -> Any:
     home = sys.modules.get(getattr(processor, "__module__", None) or "")
     if getattr(home, getattr(processor, "__name__", ""), None) is not processor:
         raise SpaceError(
-            f"Cell got {name}={processor!r}.\n"
-            "  expected: a module, or a function that can be imported by its name; a frozen "
-            "network must find it again\n"
-            "  fix: write it as a torch.nn.Module"
+            f"Cell got {name}={processor!r}",
+            expected="a module, or a function that can be imported by its name; a frozen network "
+            "must find it again",
+            fix="write it as a torch.nn.Module",
         )
     return processor

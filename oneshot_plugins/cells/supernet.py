@@ -46,9 +46,9 @@ class MixedCell(MixedChoice[Cell]):
         if weighted:
             raise StrategyError(
                 f"the Cell at {name!r} cannot be superposed: with merge_op='loose_end' the width "
-                f"of its output depends on what {weighted[0]!r} takes.\n"
-                "  expected: merge_op='all' for a strategy that weights candidates\n"
-                "  fix: change merge_op, or use a strategy that samples, such as 'random'"
+                f"of its output depends on what {weighted[0]!r} takes",
+                expected="merge_op='all' for a strategy that weights candidates",
+                fix="change merge_op, or use a strategy that samples, such as 'random'",
             )
         return mixed
 

@@ -86,7 +86,7 @@ def _require_clean(error: StrategyError, changed: list[str], who: str) -> None:
         "\n  fix:" in str(error),
         f"{who} refuses with {str(error)!r}",
         "a message in three parts, of which the last says what to do",
-        "raise StrategyError('what.\\n  expected: ...\\n  fix: ...')",
+        "raise StrategyError('what', expected='...', fix='...')",
     )
 
 

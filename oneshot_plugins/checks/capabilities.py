@@ -60,9 +60,9 @@ def capabilities(
     for pattern in choices:
         if not any(fnmatchcase(name, pattern) for name in everything):
             raise UnknownComponentError(
-                f"nothing to choose is named {pattern!r}.\n"
-                f"  expected: some of {'; '.join(everything)}\n"
-                "  fix: correct the name, or leave it out to try all"
+                f"nothing to choose is named {pattern!r}",
+                expected=f"some of {'; '.join(everything)}",
+                fix="correct the name, or leave it out to try all",
             )
     return {
         name: capability(strategy, samples, registry)

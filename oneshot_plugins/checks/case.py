@@ -58,9 +58,9 @@ class Sample:
             if not callable(value):
                 raise SamplesError(
                     f"Sample got {name}= of the type {type(value).__name__}, which cannot be "
-                    "called.\n"
-                    "  expected: a function without arguments, which is called for every check\n"
-                    f"  fix: {name}=lambda: ..., which builds and returns it"
+                    "called",
+                    expected="a function without arguments, which is called for every check",
+                    fix=f"{name}=lambda: ..., which builds and returns it",
                 )
 
 
@@ -129,9 +129,9 @@ class Subject:
                 raise
             except Exception as error:
                 raise SamplesError(
-                    f"the samples for {key!r} cannot be made: {describe(error, target)}.\n"
-                    "  expected: 'package.module:function', which returns a list\n"
-                    "  fix: correct Conformance(samples=...) of the plugin, or the function"
+                    f"the samples for {key!r} cannot be made: {describe(error, target)}",
+                    expected="'package.module:function', which returns a list",
+                    fix="correct Conformance(samples=...) of the plugin, or the function",
                 ) from error
             found += [self._usable_one(one, key, n) for n, one in enumerate(declared)]
         return found
@@ -150,9 +150,9 @@ class Subject:
                 self._usable.add((key, number))
             return sample
         raise SamplesError(
-            f"sample {number} for {key!r} is a {type(sample).__name__}.\n"
-            f"  expected: {'a dict of keyword arguments' if takes_options else 'a Sample'}\n"
-            "  fix: return a list of these from the function that Conformance(samples=...) names"
+            f"sample {number} for {key!r} is a {type(sample).__name__}",
+            expected=f"{'a dict of keyword arguments' if takes_options else 'a Sample'}",
+            fix="return a list of these from the function that Conformance(samples=...) names",
         )
 
     def options(self) -> list[Mapping[str, Any]]:
@@ -268,7 +268,7 @@ class Case:
     def _explain(self, error: BaseException) -> str:
         if isinstance(error, ConformanceError):
             return str(error)
-        if isinstance(error, OneShotError) and "\n  fix:" in str(error):
+        if isinstance(error, OneShotError) and error.fix:
             return f"{type(error).__name__}: {error}"
         target = self.subject.record.component.target
         return (
@@ -295,7 +295,7 @@ def require(holds: bool, what: str, expected: str, fix: str) -> None:
         ConformanceError: it does not.
     """
     if not holds:
-        raise ConformanceError(f"{what}.\n  expected: {expected}\n  fix: {fix}")
+        raise ConformanceError(what, expected=expected, fix=fix)
 
 
 def require_samples(samples: Sequence[Any], key: str, what: str) -> None:

@@ -75,7 +75,7 @@ def _run(code: str, path: tuple[str, ...], attempt: int) -> Fresh:
 
 def _fails(code: str, why: str) -> ConformanceError:
     return ConformanceError(
-        f"it cannot be imported in a fresh process: {why}.\n"
-        "  expected: imports that need nothing this process has set up\n"
-        f"  fix: make this run: python -c {code!r}"
+        f"it cannot be imported in a fresh process: {why}",
+        expected="imports that need nothing this process has set up",
+        fix=f"make this run: python -c {code!r}",
     )

@@ -51,17 +51,17 @@ def isolated() -> Iterator[None]:
         settings.restore()
         if changed:
             raise ConformanceError(
-                f"it changed {', '.join(changed)} of the process and did not put it back.\n"
-                "  expected: the settings that the user has chosen\n"
-                "  fix: put back what is changed in a finally"
+                f"it changed {', '.join(changed)} of the process and did not put it back",
+                expected="the settings that the user has chosen",
+                fix="put back what is changed in a finally",
             )
         left = sorted(os.listdir(folder))
         if left:
             raise ConformanceError(
-                f"it left {', '.join(left)} in the working directory.\n"
-                "  expected: no files that nobody asked for\n"
-                "  fix: write to a tempfile.TemporaryDirectory, or give the Trainer logger=False "
-                "and enable_checkpointing=False"
+                f"it left {', '.join(left)} in the working directory",
+                expected="no files that nobody asked for",
+                fix="write to a tempfile.TemporaryDirectory, or give the Trainer logger=False and "
+                "enable_checkpointing=False",
             )
 
 
@@ -202,9 +202,9 @@ def _limited(seconds: float) -> Iterator[None]:
 
     def stop(*_: object) -> None:
         raise ConformanceError(
-            f"it is not done after {seconds:g} s.\n"
-            "  expected: a check that takes seconds\n"
-            "  fix: find the endless loop, or declare smaller samples"
+            f"it is not done after {seconds:g} s",
+            expected="a check that takes seconds",
+            fix="find the endless loop, or declare smaller samples",
         )
 
     signal.signal(alarm, stop)

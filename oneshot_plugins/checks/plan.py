@@ -110,13 +110,13 @@ def _unknown(name: str, registry: Registry, records: Iterable[Record]) -> Unknow
     disabled = [r for r in registry.find(state="disabled") if r.matches(name)]
     if disabled:
         return UnknownComponentError(
-            f"{name!r} is switched off: {disabled[0].reason}.\n"
-            "  expected: something that is in use\n"
-            f"  fix: {disabled[0].fix}"
+            f"{name!r} is switched off: {disabled[0].reason}",
+            expected="something that is in use",
+            fix=f"{disabled[0].fix}",
         )
     providers = ", ".join(dict.fromkeys(record.provider for record in records))
     return UnknownComponentError(
-        f"nothing that is installed is named {name!r}.\n"
-        f"  expected: kind:name of a component, or one of {providers or '(none)'}\n"
-        "  fix: see `oneshot plugins list --all`"
+        f"nothing that is installed is named {name!r}",
+        expected=f"kind:name of a component, or one of {providers or '(none)'}",
+        fix="see `oneshot plugins list --all`",
     )

@@ -48,8 +48,9 @@ def require_repeatable(sample: Sample, what: str) -> None:
     made = [_called(sample.make, what, "make") for _ in range(2)]
     if not isinstance(made[0], nn.Module):
         raise SamplesError(
-            f"make() of {what} returned a {type(made[0]).__name__}.\n"
-            "  expected: a torch.nn.Module\n  fix: return the choice, layer or model to be tried"
+            f"make() of {what} returned a {type(made[0]).__name__}",
+            expected="a torch.nn.Module",
+            fix="return the choice, layer or model to be tried",
         )
     if made[0] is made[1]:
         raise _differs(what, "make", "the same object twice; checks change what they get")
@@ -62,9 +63,9 @@ def require_repeatable(sample: Sample, what: str) -> None:
     given = [_called(sample.inputs, what, "inputs") for _ in range(2)]
     if not isinstance(given[0], (tuple, list)):
         raise SamplesError(
-            f"inputs() of {what} returned a {type(given[0]).__name__}.\n"
-            "  expected: a tuple of what forward is called with\n"
-            "  fix: return (x,) for one argument x"
+            f"inputs() of {what} returned a {type(given[0]).__name__}",
+            expected="a tuple of what forward is called with",
+            fix="return (x,) for one argument x",
         )
     if not _same(*given):
         raise _differs(what, "inputs", "other values each time")
@@ -75,17 +76,17 @@ def _called(function: Callable[[], Any], what: str, name: str) -> Any:
         return function()
     except Exception as error:
         raise SamplesError(
-            f"{name}() of {what} raised {type(error).__name__}: {error}.\n"
-            "  expected: a function without arguments that works in every call\n"
-            "  fix: correct that function"
+            f"{name}() of {what} raised {type(error).__name__}: {error}",
+            expected="a function without arguments that works in every call",
+            fix="correct that function",
         ) from error
 
 
 def _differs(what: str, name: str, how: str) -> SamplesError:
     return SamplesError(
-        f"{name}() of {what} does not repeat itself: two calls returned {how}.\n"
-        "  expected: equal results of all calls, for what a check compares is built by several\n"
-        f"  fix: {FIX}"
+        f"{name}() of {what} does not repeat itself: two calls returned {how}",
+        expected="equal results of all calls, for what a check compares is built by several",
+        fix=f"{FIX}",
     )
 
 

@@ -137,10 +137,10 @@ def _inputs(model: nn.Module, inputs: Sequence[Any] | None) -> tuple[Any, ...]:
     if inputs is None:
         name = type(model).__name__
         raise CostError(
-            f"it is not known what {name} is called with.\n"
-            "  expected: inputs to measure with, or an example_input_array of the model\n"
-            f"  fix: cost_table(model, ..., inputs=[torch.zeros(1, 3, 32, 32)]), or set "
-            f"example_input_array in {name}"
+            f"it is not known what {name} is called with",
+            expected="inputs to measure with, or an example_input_array of the model",
+            fix="cost_table(model, ..., inputs=[torch.zeros(1, 3, 32, 32)]), or set "
+            f"example_input_array in {name}",
         )
     return tuple(inputs) if isinstance(inputs, (tuple, list)) else (inputs,)
 
@@ -321,9 +321,9 @@ class _Builder:
         value = float(self.cost(network, *inputs))
         if not math.isfinite(value):
             raise CostError(
-                f"the cost of a {type(network).__name__} is {value}.\n"
-                "  expected: a finite number\n"
-                "  fix: correct the cost, or its options"
+                f"the cost of a {type(network).__name__} is {value}",
+                expected="a finite number",
+                fix="correct the cost, or its options",
             )
         return value
 

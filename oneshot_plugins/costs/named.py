@@ -84,11 +84,11 @@ class NamedCost:
         name = type(search.model).__name__
         if inputs is None:
             raise StrategyError(
-                f"the cost {self.cost!r} is measured on inputs, and {name} does not say what it is "
-                "called with.\n"
-                f"  expected: example_input_array of {name}, or the shapes of its inputs\n"
-                f"  fix: self.example_input_array = torch.zeros(1, 3, 32, 32) in {name}, or "
-                f"{{cost: {self.cost}, inputs: [1x3x32x32]}} in the place of {self.cost}"
+                f"the cost {self.cost!r} is measured on inputs, and {name} does not say what it "
+                "is called with",
+                expected=f"example_input_array of {name}, or the shapes of its inputs",
+                fix=f"self.example_input_array = torch.zeros(1, 3, 32, 32) in {name}, or {{cost: "
+                f"{self.cost}, inputs: [1x3x32x32]}} in the place of {self.cost}",
             )
         table = cost_table(
             search, self.cost, inputs=inputs, device=self.device, registry=search.registry
@@ -113,9 +113,9 @@ class NamedCost:
         """
         if self._table is None:
             raise StrategyError(
-                f"there is no table of the cost {self.cost!r} yet.\n"
-                "  expected: a search that calls prepare(search) before training\n"
-                "  fix: prepare_costs(penalties, self) in check_fit of the strategy"
+                f"there is no table of the cost {self.cost!r} yet",
+                expected="a search that calls prepare(search) before training",
+                fix="prepare_costs(penalties, self) in check_fit of the strategy",
             )
         return self._table
 

@@ -28,9 +28,9 @@ def sample_tensor(text: str) -> Tensor:
             raise ValueError(text)
     except ValueError:
         raise InspectionError(
-            f"--input {text}.\n"
-            "  expected: sizes with x between them, and a torch dtype if it is not float32\n"
-            "  fix: write for example --input 2x3x32x32, or --input 2x8:int64"
+            f"--input {text}",
+            expected="sizes with x between them, and a torch dtype if it is not float32",
+            fix="write for example --input 2x3x32x32, or --input 2x8:int64",
         ) from None
     if dtype.is_floating_point:
         generator = torch.Generator().manual_seed(0)

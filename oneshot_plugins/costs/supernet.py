@@ -137,9 +137,9 @@ def where(
         return copied, place, moved(inputs, place)
     except (RuntimeError, AssertionError, NotImplementedError) as error:  # all of torch's
         raise CostError(
-            f"nothing can be measured on the device {str(device)!r}: {error}.\n"
-            "  expected: a device of this machine that torch can use, such as cpu or cuda\n"
-            "  fix: correct the device, or leave it out"
+            f"nothing can be measured on the device {str(device)!r}: {error}",
+            expected="a device of this machine that torch can use, such as cpu or cuda",
+            fix="correct the device, or leave it out",
         ) from error
 
 
@@ -148,10 +148,10 @@ def cannot_run(
 ) -> CostError:
     return CostError(
         f"{type(model).__name__} cannot be run with inputs of the shapes "
-        f"{[shape_of(each) for each in inputs]} under {dict(chosen)}: "
-        f"{type(error).__name__}: {error}.\n"
-        "  expected: inputs that forward takes, whatever is chosen\n"
-        "  fix: correct inputs=, or exclude the architecture by oneshot.constrain"
+        f"{[shape_of(each) for each in inputs]} under {dict(chosen)}: {type(error).__name__}: "
+        f"{error}",
+        expected="inputs that forward takes, whatever is chosen",
+        fix="correct inputs=, or exclude the architecture by oneshot.constrain",
     )
 
 

@@ -121,9 +121,9 @@ class CostTable:
         unknown = sorted(architecture.keys() - self.specs.keys())
         if unknown:
             raise ArchitectureError(
-                f"the table of {self.cost!r} knows nothing of {unknown}.\n"
-                f"  expected: labels among {sorted(self.specs)}\n"
-                "  fix: use an architecture of the model that the table was built for"
+                f"the table of {self.cost!r} knows nothing of {unknown}",
+                expected=f"labels among {sorted(self.specs)}",
+                fix="use an architecture of the model that the table was built for",
             )
         chosen = {label: self.specs[label].normalise(c) for label, c in architecture.items()}
         return math.fsum(row.cost for row in self.rows if self._holds(row, chosen))
@@ -137,9 +137,9 @@ class CostTable:
                 return False
         if missing is not None:
             raise ArchitectureError(
-                f"{missing!r} is not decided, and what it takes has a cost.\n"
-                f"  expected: {self.specs[missing].offer}\n"
-                "  fix: use a whole architecture"
+                f"{missing!r} is not decided, and what it takes has a cost",
+                expected=f"{self.specs[missing].offer}",
+                fix="use a whole architecture",
             )
         return True
 
@@ -186,10 +186,9 @@ class CostTable:
         missing = sorted({label for label in missing if label not in decisions})
         if missing:
             raise StrategyError(
-                f"the table of {self.cost!r} is about {missing}, which this search does not "
-                "decide.\n"
-                "  expected: the model that the table was built for\n"
-                "  fix: build a table for this model"
+                f"the table of {self.cost!r} is about {missing}, which this search does not decide",
+                expected="the model that the table was built for",
+                fix="build a table for this model",
             )
 
     def check(self, space: ModelSpace) -> None:
@@ -203,9 +202,9 @@ class CostTable:
             if here != there:
                 raise StrategyError(
                     f"the table of {self.cost!r} was built for another model space: it "
-                    f"{_offer(there)} at {label!r}, and the model {_offer(here)}.\n"
-                    f"  expected: the choices {sorted(self.specs)}, as they were then\n"
-                    "  fix: build a table for this model"
+                    f"{_offer(there)} at {label!r}, and the model {_offer(here)}",
+                    expected=f"the choices {sorted(self.specs)}, as they were then",
+                    fix="build a table for this model",
                 )
 
     def save(self, path: str | os.PathLike[str]) -> Path:
@@ -384,11 +383,11 @@ def _kin(one: object, other: object) -> bool:
     return isinstance(one, bool) == isinstance(other, bool)  # True == 1, but is not 1
 
 
-def _unreadable(path: object, why: str) -> CostError:
+def _unreadable(path: Any, why: str) -> CostError:
     return CostError(
-        f"{os.fspath(path)!r} cannot be read as a table of costs: {why}.\n"  # type: ignore[call-overload]
-        f"  expected: JSON of schema {SCHEMA!r}\n"
-        "  fix: write the file with CostTable.save or `oneshot cost build`"
+        f"{os.fspath(path)!r} cannot be read as a table of costs: {why}",
+        expected=f"JSON of schema {SCHEMA!r}",
+        fix="write the file with CostTable.save or `oneshot cost build`",
     )
 
 

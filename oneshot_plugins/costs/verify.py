@@ -127,10 +127,10 @@ def _another(table: CostTable, what: str, expected: str) -> StrategyError:
     built = [str(table.origin[key]) for key in ("model", "target") if key in table.origin]
     of = f", which was built for {' of '.join(built)}," if built else ""
     return StrategyError(
-        f"the table of {table.cost!r}{of} does not fit this model: {what}.\n"
-        f"  expected: {expected}\n"
-        f"  fix: build a table for this model: oneshot cost build RUN --cost {table.cost}, or "
-        f"cost_table(model, {table.cost!r})"
+        f"the table of {table.cost!r}{of} does not fit this model: {what}",
+        expected=expected,
+        fix=f"build a table for this model: oneshot cost build RUN --cost {table.cost}, or "
+        f"cost_table(model, {table.cost!r})",
     )
 
 

@@ -60,9 +60,9 @@ class Demo:
         missing = [name for name in ("mnist1d", "matplotlib") if find_spec(name) is None]
         if missing:
             raise DemoError(
-                f"the demo needs {' and '.join(missing)}.\n"
-                "  expected: the extra 'demo'\n"
-                "  fix: pip install 'oneshot-core[demo]'"
+                f"the demo needs {' and '.join(missing)}",
+                expected="the extra 'demo'",
+                fix="pip install 'oneshot-core[demo]'",
             )
         from .training import one_thread, quiet
 
@@ -108,25 +108,25 @@ def _run(args: argparse.Namespace) -> int:
 def _settings(args: argparse.Namespace, checkpoint: Path) -> tuple[int, str, int]:
     """Return seed, strategy and epochs: as asked for, or those of the run that is resumed."""
     if args.epochs is not None and args.epochs < 1:
-        raise DemoError(f"--epochs {args.epochs}.\n  expected: 1 or more\n  fix: correct it")
+        raise DemoError(f"--epochs {args.epochs}", expected="1 or more", fix="correct it")
     if not args.resume:
         strategy = args.strategy or "random"
         default = {"random": 240, "darts": 60}[strategy]
         return args.seed or 0, strategy, args.epochs or default
     if not checkpoint.is_file():
         raise DemoError(
-            f"there is nothing to resume in {str(checkpoint.parent)!r}.\n"
-            f"  expected: the file {checkpoint}\n"
-            "  fix: leave --resume out, or name the folder with --out"
+            f"there is nothing to resume in {str(checkpoint.parent)!r}",
+            expected=f"the file {checkpoint}",
+            fix="leave --resume out, or name the folder with --out",
         )
     saved = _settings_of(checkpoint)
     for name, was in saved.items():
         asked = getattr(args, name)
         if asked is not None and asked != was:
             raise DemoError(
-                f"--{name} {asked}, but the run in {str(checkpoint.parent)!r} has {name} {was}.\n"
-                "  expected: the same settings when resuming\n"
-                f"  fix: leave --{name} out"
+                f"--{name} {asked}, but the run in {str(checkpoint.parent)!r} has {name} {was}",
+                expected="the same settings when resuming",
+                fix=f"leave --{name} out",
             )
     return saved["seed"], saved["strategy"], saved["epochs"]
 
@@ -139,9 +139,9 @@ def _settings_of(checkpoint: Path) -> dict[str, Any]:
     kinds = {"seed": int, "strategy": str, "epochs": int}
     if not isinstance(saved, dict) or {k: type(v) for k, v in saved.items()} != kinds:
         raise DemoError(
-            f"{str(checkpoint)!r} was not written by the demo.\n"
-            "  expected: what an interrupted run of it left\n"
-            "  fix: leave --resume out, or name another folder with --out"
+            f"{str(checkpoint)!r} was not written by the demo",
+            expected="what an interrupted run of it left",
+            fix="leave --resume out, or name another folder with --out",
         )
     return saved
 

@@ -30,8 +30,8 @@ def activation(names: Iterable[str], *, label: str | None = None) -> LayerChoice
     unknown = [name for name in given if name.lower() not in _BY_NAME]
     if unknown:
         raise SpaceError(
-            f"there is no activation {unknown[0]!r}.\n"
-            f"  expected: some of {sorted(_BY_NAME)}\n"
-            "  fix: correct the name, or use LayerChoice with a module of your own"
+            f"there is no activation {unknown[0]!r}",
+            expected=f"some of {sorted(_BY_NAME)}",
+            fix="correct the name, or use LayerChoice with a module of your own",
         )
     return LayerChoice({name: _BY_NAME[name.lower()]() for name in given}, label=label)

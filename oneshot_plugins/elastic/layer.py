@@ -232,9 +232,9 @@ class MutableLayer(Live, MutableModule, metaclass=_Twin):
         if "layer_class" not in cls.__dict__:
             refuse_parametrization(cls, cls.layer_class)
             raise SpaceError(
-                f"{cls.__name__} is a subclass of a layer with choices.\n"
-                "  expected: a subclass of the plain layer\n"
-                "  fix: subclass torch.nn's class, and use oneshot.nn.mutable(YourClass)"
+                f"{cls.__name__} is a subclass of a layer with choices",
+                expected="a subclass of the plain layer",
+                fix="subclass torch.nn's class, and use oneshot.nn.mutable(YourClass)",
             )
 
 
@@ -261,18 +261,18 @@ def mutable(
     """
     if not (isinstance(layer_class, type) and issubclass(layer_class, nn.Module)):
         raise SpaceError(
-            f"mutable got {layer_class!r}.\n"
-            "  expected: a class of modules\n"
-            "  fix: pass the class, such as nn.Linear, and call what you get"
+            f"mutable got {layer_class!r}",
+            expected="a class of modules",
+            fix="pass the class, such as nn.Linear, and call what you get",
         )
     if rule is None:
         return _twin(layer_class)
     made = rule() if isinstance(rule, type) else rule
     if not isinstance(made, LayerRule):
         raise SpaceError(
-            f"mutable({layer_class.__name__}) got rule={rule!r}.\n"
-            "  expected: a LayerRule\n"
-            "  fix: rule=LayerRule() for prefixes, or an instance of a subclass of it"
+            f"mutable({layer_class.__name__}) got rule={rule!r}",
+            expected="a LayerRule",
+            fix="rule=LayerRule() for prefixes, or an instance of a subclass of it",
         )
     return _made_twin(layer_class, made)
 
@@ -340,23 +340,23 @@ class _Plans:
             self.bound[key] = bound
             if len(self.templates) > MAX_TEMPLATES:
                 raise SpaceError(
-                    f"a {name} stands for more than {MAX_TEMPLATES} layers.\n"
-                    f"  expected: fewer combinations of {list(variables)}\n"
-                    "  fix: let it depend on fewer choices, or give them fewer values"
+                    f"a {name} stands for more than {MAX_TEMPLATES} layers",
+                    expected=f"fewer combinations of {list(variables)}",
+                    fix="let it depend on fewer choices, or give them fewer values",
                 )
         if not self.templates:
             chosen, why = self.refused[0]
             raise SpaceError(
-                f"{name} refuses every combination of {list(variables)}; for {chosen}: {why}.\n"
-                "  expected: at least one that can be built\n"
-                "  fix: correct the arguments"
+                f"{name} refuses every combination of {list(variables)}; for {chosen}: {why}",
+                expected="at least one that can be built",
+                fix="correct the arguments",
             )
         if self.refused and not variables.keys() <= specs_in(dict(self.arguments)).keys():
             arguments, why = resolve(dict(self.arguments), self.refused[0][0]), self.refused[0][1]
             raise SpaceError(
-                f"{name} refuses {arguments}, which a declared domain allows: {why}.\n"
-                "  expected: a layer that can be built with each value of the domain\n"
-                "  fix: declare in apply(..., domain=[...]) only what can be built"
+                f"{name} refuses {arguments}, which a declared domain allows: {why}",
+                expected="a layer that can be built with each value of the domain",
+                fix="declare in apply(..., domain=[...]) only what can be built",
             )
         self.complete = True
         return list(self.templates.values())
@@ -378,10 +378,9 @@ class _Plans:
             return _without_data(self.layer_class, bound)
         except Exception as error:
             raise SpaceError(
-                f"{self.layer_class.__name__} refuses {dict(chosen)}: {error}.\n"
-                "  expected: arguments that fit together\n"
-                "  fix: rule the combination out, as by oneshot.constrain(model, width % groups "
-                "== 0)"
+                f"{self.layer_class.__name__} refuses {dict(chosen)}: {error}",
+                expected="arguments that fit together",
+                fix="rule the combination out, as by oneshot.constrain(model, width % groups == 0)",
             ) from error
 
     def template(self, chosen: Mapping[str, Choice]) -> nn.Module:
@@ -429,11 +428,11 @@ def _stored(
     if rule is None and any(shape != shapes[0] for shape in shapes):
         raise SpaceError(
             f"the choices {list(specs_in(dict(plans.arguments)))} change the shape of a "
-            f"{layer_class.__name__}'s tensors, and no installed plugin says how to cut them.\n"
-            "  expected: a rule, or a component of the kind 'elastic' that handles the class\n"
-            f"  fix: mutable({layer_class.__name__}, rule=LayerRule()) if a smaller layer takes "
-            "the first entries of each tensor; else a rule of your own, or LayerChoice between "
-            f"several {layer_class.__name__}"
+            f"{layer_class.__name__}'s tensors, and no installed plugin says how to cut them",
+            expected="a rule, or a component of the kind 'elastic' that handles the class",
+            fix=f"mutable({layer_class.__name__}, rule=LayerRule()) if a smaller layer takes the "
+            "first entries of each tensor; else a rule of your own, or LayerChoice between "
+            f"several {layer_class.__name__}",
         )
     stored = (rule or LayerRule()).stored(templates)
     source = {name: torch.empty(shape, device="meta") for name, shape in stored.items()}
@@ -442,9 +441,9 @@ def _stored(
         found = {name: tuple(tensor.shape) for name, tensor in cut.items()}
         if found != wanted:
             raise SpaceError(
-                f"{type(rule).__name__} cuts a {layer_class.__name__} to {found}.\n"
-                f"  expected: {wanted}\n"
-                "  fix: correct stored or cut of the rule"
+                f"{type(rule).__name__} cuts a {layer_class.__name__} to {found}",
+                expected=f"{wanted}",
+                fix="correct stored or cut of the rule",
             )
     return stored
 
@@ -472,9 +471,9 @@ def _enlarge(layer: MutableLayer, stored: Mapping[str, tuple[int, ...]]) -> None
     reset = getattr(layer, "reset_parameters", None) or getattr(layer, "_reset_parameters", None)
     if not callable(reset):
         raise SpaceError(
-            f"{type(layer).__name__} cannot initialise tensors as large as its choices need.\n"
-            "  expected: a method reset_parameters()\n"
-            "  fix: write one"
+            f"{type(layer).__name__} cannot initialise tensors as large as its choices need",
+            expected="a method reset_parameters()",
+            fix="write one",
         )
     reset()
 
@@ -509,8 +508,8 @@ def _refuse_modules(layer_class: type[nn.Module], arguments: Mapping[str, Any]) 
     for name, value in arguments.items():
         if isinstance(value, nn.Module):
             raise SpaceError(
-                f"{layer_class.__name__} got values beside the module {name}="
-                f"{type(value).__name__}.\n"
-                "  expected: plain data and values\n"
-                "  fix: use Repeat for a number of layers, or put the values into that module"
+                f"{layer_class.__name__} got values beside the module "
+                f"{name}={type(value).__name__}",
+                expected="plain data and values",
+                fix="use Repeat for a number of layers, or put the values into that module",
             )

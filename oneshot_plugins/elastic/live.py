@@ -103,9 +103,7 @@ class Live(nn.Module):
 
     def _refuse(self, what: str, expected: str, fix: str) -> NoReturn:
         name = self.elastic().layer_class.__name__
-        raise SpaceError(
-            f"a {name} with choices was changed: {what}.\n  expected: {expected}\n  fix: {fix}"
-        )
+        raise SpaceError(f"a {name} with choices was changed: {what}", expected=expected, fix=fix)
 
 
 def refuse_parametrization(cls: type, layer_class: type) -> None:
@@ -118,9 +116,9 @@ def refuse_parametrization(cls: type, layer_class: type) -> None:
         return
     raise SpaceError(
         f"a {layer_class.__name__} with choices was given a parametrization, such as weight_norm, "
-        "spectral_norm or orthogonal of torch.nn.utils.\n"
-        "  expected: the tensors that it was built with, for its parts are cut from those\n"
-        "  fix: parametrize the frozen network, or layers without choices"
+        "spectral_norm or orthogonal of torch.nn.utils",
+        expected="the tensors that it was built with, for its parts are cut from those",
+        fix="parametrize the frozen network, or layers without choices",
     )
 
 

@@ -149,10 +149,10 @@ class _Weighted(Tensor):
             with torch._C.DisableTorchFunctionSubclass():
                 return function(*args, **(kwargs or {}))
         raise StrategyError(
-            f"{name} was computed with a tensor of a layer whose choices are weighted.\n"
-            "  expected: a call of the layer, which adds up what its choices give\n"
-            "  fix: call the layer instead of reading its tensor, or use a strategy that samples, "
-            "such as 'random'"
+            f"{name} was computed with a tensor of a layer whose choices are weighted",
+            expected="a call of the layer, which adds up what its choices give",
+            fix="call the layer instead of reading its tensor, or use a strategy that samples, "
+            "such as 'random'",
         )
 
 
@@ -166,10 +166,10 @@ def _require_mixable(layer: MutableLayer, name: str) -> None:
         why = "an argument depends on a choice that takes several candidates at once"
     if why is not None:
         raise StrategyError(
-            f"the {type(layer).__name__} at {name!r} cannot be superposed: {why}.\n"
-            "  expected: choices that a strategy can weight\n"
-            "  fix: choose other arguments, put the layers into a LayerChoice, or use a strategy "
-            "that samples, such as 'random'"
+            f"the {type(layer).__name__} at {name!r} cannot be superposed: {why}",
+            expected="choices that a strategy can weight",
+            fix="choose other arguments, put the layers into a LayerChoice, or use a strategy "
+            "that samples, such as 'random'",
         )
 
 

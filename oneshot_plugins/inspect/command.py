@@ -92,9 +92,9 @@ def _options(settings: Sequence[str]) -> dict[str, Any]:
         key, equals, value = setting.partition("=")
         if not equals or not key.isidentifier():
             raise InspectionError(
-                f"--set {setting}.\n"
-                "  expected: the name of an argument and its value\n"
-                "  fix: write for example --set width=16"
+                f"--set {setting}",
+                expected="the name of an argument and its value",
+                fix="write for example --set width=16",
             )
         try:
             options[key] = ast.literal_eval(value)
@@ -124,29 +124,29 @@ def _model(target: str, options: dict[str, Any]) -> nn.Module:
             made = made(**options)
         except TypeError as error:
             raise InspectionError(
-                f"{target} cannot be built with {options}: {error}.\n"
-                "  expected: arguments that it takes\n"
-                "  fix: give them with --set KEY=VALUE"
+                f"{target} cannot be built with {options}: {error}",
+                expected="arguments that it takes",
+                fix="give them with --set KEY=VALUE",
             ) from error
         except OneShotError:
             raise
         except Exception as error:  # whatever the user's code raises
             raise InspectionError(
-                f"{target} raised {type(error).__name__}: {' '.join(str(error).split())}.\n"
-                "  expected: something that returns a module when it is called\n"
-                "  fix: correct it; `oneshot --debug inspect ...` shows where it was raised"
+                f"{target} raised {type(error).__name__}: {' '.join(str(error).split())}",
+                expected="something that returns a module when it is called",
+                fix="correct it; `oneshot --debug inspect ...` shows where it was raised",
             ) from error
     elif options:
         raise InspectionError(
-            f"{target} is a {type(made).__name__}, which takes no --set.\n"
-            "  expected: a class, or a function that returns a model\n"
-            "  fix: leave --set out"
+            f"{target} is a {type(made).__name__}, which takes no --set",
+            expected="a class, or a function that returns a model",
+            fix="leave --set out",
         )
     if not isinstance(made, nn.Module):
         raise InspectionError(
-            f"{target} is a {type(made).__name__}.\n"
-            "  expected: a torch.nn.Module, a class of it, or a function that returns one\n"
-            "  fix: name that"
+            f"{target} is a {type(made).__name__}",
+            expected="a torch.nn.Module, a class of it, or a function that returns one",
+            fix="name that",
         )
     return made
 

@@ -34,9 +34,9 @@ def copy_of(root: nn.Module, *, data: bool) -> nn.Module:
     for path, module in root.named_modules():
         if any(map(is_lazy, [*module._parameters.values(), *module._buffers.values()])):
             raise InspectionError(
-                f"the {type(module).__name__} at {path!r} has no shape before its first batch.\n"
-                "  expected: layers with shapes\n"
-                "  fix: say its number of inputs, or run the model once on a batch"
+                f"the {type(module).__name__} at {path!r} has no shape before its first batch",
+                expected="layers with shapes",
+                fix="say its number of inputs, or run the model once on a batch",
             )
     memo: dict[int, Any] = {}
     for tensor in _tensors(root):
@@ -48,9 +48,9 @@ def copy_of(root: nn.Module, *, data: bool) -> nn.Module:
         copied: nn.Module = _copied(root, memo)
     except Exception as error:
         raise InspectionError(
-            f"{_what_refuses(root)} cannot be copied: {error}.\n"
-            "  expected: modules that copy.deepcopy takes; freezing copies, too\n"
-            "  fix: keep handles, locks and the like out of it, or give it a __deepcopy__"
+            f"{_what_refuses(root)} cannot be copied: {error}",
+            expected="modules that copy.deepcopy takes; freezing copies, too",
+            fix="keep handles, locks and the like out of it, or give it a __deepcopy__",
         ) from error
     _put_back(copied)
     return copied.eval()

@@ -102,9 +102,9 @@ def feeds_for(model: nn.Module, sample: Any) -> list[Feed]:
         accepted = [feed for feed in _ways(model, sample) if _binds(model.forward, feed)]
     if not accepted:
         raise InspectionError(
-            f"{type(model).__name__}.{name} does not accept the sample batch {form_of(sample)}.\n"
-            f"  expected: its arguments{_parameters(model, name)}: a tensor, a tuple, or a dict\n"
-            "  fix: pass what forward is called with, or a batch whose first element is"
+            f"{type(model).__name__}.{name} does not accept the sample batch {form_of(sample)}",
+            expected=f"its arguments{_parameters(model, name)}: a tensor, a tuple, or a dict",
+            fix="pass what forward is called with, or a batch whose first element is",
         )
     return accepted
 

@@ -96,9 +96,9 @@ def inspect(
     root = model.model if isinstance(model, Search) else model
     if isinstance(root, (MutableModule, BaseSuperNetModule)):
         raise UnsupportedModuleError(
-            f"the model is itself a choice: {type(root).__name__}.\n"
-            "  expected: a module that holds its choices as submodules\n"
-            "  fix: wrap it, for example in nn.Sequential"
+            f"the model is itself a choice: {type(root).__name__}",
+            expected="a module that holds its choices as submodules",
+            fix="wrap it, for example in nn.Sequential",
         )
     known = default_registry() if registry is None else registry
     names = [strategies] if isinstance(strategies, str) else strategies

@@ -249,9 +249,9 @@ class Inspection:
         except Exception as error:  # whatever the text holds in the place of what belongs there
             schema = f"unreadable ({type(error).__name__}: {error})"
         raise InspectionError(
-            f"the text is no inspection: its schema is {schema}.\n"
-            f"  expected: JSON of schema {SCHEMA!r}\n"
-            "  fix: write it with Inspection.to_json"
+            f"the text is no inspection: its schema is {schema}",
+            expected=f"JSON of schema {SCHEMA!r}",
+            fix="write it with Inspection.to_json",
         )
 
     def __str__(self) -> str:

@@ -213,9 +213,9 @@ def draw_different(space: ModelSpace, n: int, seed: int) -> list[dict[str, Choic
     """
     if not 1 <= n <= space.size:
         raise RankingError(
-            f"{n} different architectures were asked for.\n"
-            f"  expected: 1 to {space.size:,}, the size of the model space\n"
-            "  fix: ask for fewer, or for 'all'"
+            f"{n} different architectures were asked for",
+            expected=f"1 to {space.size:,}, the size of the model space",
+            fix="ask for fewer, or for 'all'",
         )
     rng = random.Random(f"{seed}/rank")
     if 2 * n > space.size:  # drawing would meet the same ones again and again
@@ -240,9 +240,9 @@ def true_values(truth: Truth, scored: Sequence[Architecture]) -> dict[Architectu
         known = {a: float(truth(a)) for a in scored}
     if len(known) < 2:
         raise RankingError(
-            f"the ground truth is about {len(known)} of {len(scored)} scored architectures.\n"
-            "  expected: two or more of them\n"
-            "  fix: give the truth of architectures that were scored"
+            f"the ground truth is about {len(known)} of {len(scored)} scored architectures",
+            expected="two or more of them",
+            fix="give the truth of architectures that were scored",
         )
     return known
 
@@ -255,9 +255,9 @@ def refuse_truth_alone(truth: Truth | None, baselines: bool | None) -> None:
     """
     if truth is not None and baselines is False:
         raise RankingError(
-            "a truth is given with baselines=False.\n"
-            "  expected: baselines, which say how well scores and costs agree with the truth\n"
-            "  fix: leave baselines out; kendall_tau(truth) of what is returned needs none"
+            "a truth is given with baselines=False",
+            expected="baselines, which say how well scores and costs agree with the truth",
+            fix="leave baselines out; kendall_tau(truth) of what is returned needs none",
         )
 
 

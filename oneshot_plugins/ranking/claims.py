@@ -71,9 +71,9 @@ class Claims:
                 return False
             except OSError as error:
                 raise RankingError(
-                    f"{os.fspath(self.name)!r} cannot be locked: {error}.\n"
-                    "  expected: a file system on which processes can lock parts of a file\n"
-                    "  fix: keep the file on a local disk"
+                    f"{os.fspath(self.name)!r} cannot be locked: {error}",
+                    expected="a file system on which processes can lock parts of a file",
+                    fix="keep the file on a local disk",
                 ) from error
         return True
 

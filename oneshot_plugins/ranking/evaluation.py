@@ -357,8 +357,9 @@ def rank(
     """
     if mode not in ("max", "min"):
         raise RankingError(
-            f"mode={mode!r}.\n  expected: 'max' or 'min'\n"
-            "  fix: say whether a larger or a smaller metric is better"
+            f"mode={mode!r}",
+            expected="'max' or 'min'",
+            fix="say whether a larger or a smaller metric is better",
         )
     refuse_truth_alone(truth, baselines)
     arguments = arguments_of(search, inputs)
@@ -386,9 +387,9 @@ def rank(
     entries = scored if beside is None else scored[: beside.begins]
     if all(math.isnan(entry.score) for entry in entries):
         raise RankingError(
-            f"{_name(metric)!r} is NaN for all {len(entries)} architectures.\n"
-            "  expected: a number for at least one\n"
-            "  fix: check that the supernet's training loss is finite"
+            f"{_name(metric)!r} is NaN for all {len(entries)} architectures",
+            expected="a number for at least one",
+            fix="check that the supernet's training loss is finite",
         )
     if measures:
         costs_of = _costs(search, [e.architecture for e in scored], measures, arguments or ())
@@ -417,9 +418,9 @@ def _measures(
     }
     if found and inputs is None:
         raise RankingError(
-            f"the costs {list(found)} are asked for, and no inputs to measure them with.\n"
-            "  expected: what forward is called with, for the numbers depend on its shapes\n"
-            "  fix: rank(..., inputs=[torch.zeros(1, 3, 32, 32)])"
+            f"the costs {list(found)} are asked for, and no inputs to measure them with",
+            expected="what forward is called with, for the numbers depend on its shapes",
+            fix="rank(..., inputs=[torch.zeros(1, 3, 32, 32)])",
         )
     return found
 
@@ -480,26 +481,26 @@ def _proposals(
     if isinstance(architectures, str) and architectures != "all":
         if budget is None or budget < 1:
             raise RankingError(
-                f"the searcher {architectures!r} got budget={budget}.\n"
-                "  expected: how many architectures it may score\n"
-                f"  fix: rank({architectures!r}, ..., budget=500)"
+                f"the searcher {architectures!r} got budget={budget}",
+                expected="how many architectures it may score",
+                fix=f"rank({architectures!r}, ..., budget=500)",
             )
         searcher: Searcher = search.registry.load("searcher", architectures)
         return searcher(space, budget=budget, seed=search.seed, **options), budget
     if budget is not None or options:
         raise RankingError(
-            f"budget and {sorted(options)} are options of a searcher.\n"
-            "  expected: architectures='evolution' or another searcher with them\n"
-            "  fix: leave them out"
+            f"budget and {sorted(options)} are options of a searcher",
+            expected="architectures='evolution' or another searcher with them",
+            fix="leave them out",
         )
     if isinstance(architectures, int):
         chosen = draw_different(space, architectures, search.seed)
     elif architectures == "all":
         if space.size > ALL_LIMIT:
             raise RankingError(
-                f"the model space holds {space.size:,} architectures.\n"
-                f"  expected: at most {ALL_LIMIT:,} to score all of them\n"
-                "  fix: rank('evolution', ..., budget=1000), or a number of random ones"
+                f"the model space holds {space.size:,} architectures",
+                expected=f"at most {ALL_LIMIT:,} to score all of them",
+                fix="rank('evolution', ..., budget=1000), or a number of random ones",
             )
         chosen = list(space.architectures())
     else:
@@ -510,9 +511,9 @@ def _proposals(
         ]
     if not chosen:
         raise RankingError(
-            "there is no architecture to rank.\n"
-            "  expected: at least one\n"
-            "  fix: pass 'all', a number, or architectures of this model space"
+            "there is no architecture to rank",
+            expected="at least one",
+            fix="pass 'all', a number, or architectures of this model space",
         )
     return _fixed(chosen), len(chosen)
 
@@ -533,9 +534,9 @@ def _scorer(metric: Metric) -> Callable[[Mapping[str, float]], float]:
     def score(metrics: Mapping[str, float]) -> float:
         if metric not in metrics:
             raise RankingError(
-                f"the metric {metric!r} was not logged.\n"
-                f"  expected: one of {sorted(metrics)}\n"
-                f"  fix: self.log({metric!r}, ...) in validation_step, or choose a logged one"
+                f"the metric {metric!r} was not logged",
+                expected=f"one of {sorted(metrics)}",
+                fix=f"self.log({metric!r}, ...) in validation_step, or choose a logged one",
             )
         return metrics[metric]
 
@@ -551,17 +552,17 @@ def calibration_of(
     loader = search.train_dataloader_of_fit if train_dataloader is None else train_dataloader
     if loader is None:
         raise RankingError(
-            f"{type(search.model).__name__} has BatchNorm, and no training batches are known.\n"
-            "  expected: batches that give each architecture its own statistics\n"
-            "  fix: pass train_dataloader=..., or calibration_batches=0 to use the statistics "
-            "of the whole supernet"
+            f"{type(search.model).__name__} has BatchNorm, and no training batches are known",
+            expected="batches that give each architecture its own statistics",
+            fix="pass train_dataloader=..., or calibration_batches=0 to use the statistics of the "
+            "whole supernet",
         )
     if not search.model.automatic_optimization:
         raise RankingError(
             f"{type(search.model).__name__} optimizes manually; its training_step cannot be run "
-            "to recalibrate BatchNorm.\n"
-            "  expected: automatic optimization\n"
-            "  fix: pass calibration_batches=0"
+            "to recalibrate BatchNorm",
+            expected="automatic optimization",
+            fix="pass calibration_batches=0",
         )
     return first_batches(loader, n, search.model, search.seed)
 
@@ -730,9 +731,9 @@ class _RankingLoop(_EvaluationLoop):
         metrics = {k: float(v) for k, v in self.trainer.callback_metrics.items()}
         if not metrics:
             raise RankingError(
-                f"validation_step of {type(self.search.model).__name__} logged nothing.\n"
-                "  expected: the metric to rank by\n"
-                "  fix: call self.log('val_acc', ...) in validation_step"
+                f"validation_step of {type(self.search.model).__name__} logged nothing",
+                expected="the metric to rank by",
+                fix="call self.log('val_acc', ...) in validation_step",
             )
         value = number_of(self.score(metrics))
         self.entries.append(Ranked(architecture, value, metrics))

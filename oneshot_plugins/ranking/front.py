@@ -178,9 +178,9 @@ class ParetoFront:
         unknown = [n for n in limits if n not in self.names]
         if by not in self.objectives or unknown:
             raise RankingError(
-                f"best(by={by!r}) with limits on {list(limits)}.\n"
-                f"  expected: by one of {list(self.objectives)}, limits on some of {self.names}\n"
-                "  fix: correct the names"
+                f"best(by={by!r}) with limits on {list(limits)}",
+                expected=f"by one of {list(self.objectives)}, limits on some of {self.names}",
+                fix="correct the names",
             )
         within = [
             s
@@ -189,9 +189,10 @@ class ParetoFront:
         ]
         if not within:
             raise RankingError(
-                f"none of {len(self.scored)} scored architectures is within {limits}"
-                f"{f' and {self.constraints}' if self.constraints else ''}.\n"
-                "  expected: at least one\n  fix: widen the limits, or search with a larger budget"
+                f"none of {len(self.scored)} scored architectures is within "
+                f"{limits}{f' and {self.constraints}' if self.constraints else ''}",
+                expected="at least one",
+                fix="widen the limits, or search with a larger budget",
             )
         first = list(self.objectives).index(by)
         signed = [self._signed(s) for s in within]
@@ -211,8 +212,9 @@ class ParetoFront:
         """
         if reference.keys() != self.objectives.keys():
             raise RankingError(
-                f"the reference point is about {list(reference)}.\n"
-                f"  expected: a number for each of {list(self.objectives)}\n  fix: name them all"
+                f"the reference point is about {list(reference)}",
+                expected=f"a number for each of {list(self.objectives)}",
+                fix="name them all",
             )
         signs = [1.0 if mode == "max" else -1.0 for mode in self.objectives.values()]
         corner = [s * reference[n] for s, n in zip(signs, self.objectives, strict=True)]
@@ -241,7 +243,7 @@ class ParetoFront:
         by = self.names[0] if by is None else by
         if by not in self.names:
             raise RankingError(
-                f"kendall_tau of {by!r}.\n  expected: one of {self.names}\n  fix: correct by"
+                f"kendall_tau of {by!r}", expected=f"one of {self.names}", fix="correct by"
             )
         values = true_values(truth, [s.architecture for s in self.scored])
         known = [s for s in self.scored if s.architecture in values]
@@ -326,8 +328,9 @@ class ParetoFront:
         y = self.names[0] if y is None else y
         if x not in self.names or y not in self.names:
             raise RankingError(
-                f"a figure of {y!r} over {x!r}.\n  expected: two of {self.names}\n"
-                "  fix: correct x and y"
+                f"a figure of {y!r} over {x!r}",
+                expected=f"two of {self.names}",
+                fix="correct x and y",
             )
         return front_figure(self, x, y)
 

@@ -298,12 +298,12 @@ class ComparedStep(InnerHook):
             name = type(model).__name__
             raise RankingError(
                 f"the supernet of {name} computes something else than the frozen network of "
-                f"{self.architecture}: {found}.\n"
-                "  expected: the same outputs on one validation batch; scores of another network "
-                "say nothing\n"
-                "  fix: call layers with choices instead of using their tensors or attributes, "
-                "keep no state beside parameters and buffers; oneshot.inspect(model, batch) "
-                "finds it, too"
+                f"{self.architecture}: {found}",
+                expected="the same outputs on one validation batch; scores of another network say "
+                "nothing",
+                fix="call layers with choices instead of using their tensors or attributes, keep "
+                "no state beside parameters and buffers; oneshot.inspect(model, batch) finds it, "
+                "too",
             )
         return outputs[0]
 

@@ -144,9 +144,9 @@ class Journal:
     def _damaged(self, line: str, error: BaseException) -> RankingError:
         return RankingError(
             f"the journal {os.fspath(self.path)!r} is damaged: {line} is no score "
-            f"({type(error).__name__}: {str(error)[:200]}).\n"
-            "  expected: lines that a search has written\n"
-            "  fix: take the line out, or use another file"
+            f"({type(error).__name__}: {str(error)[:200]})",
+            expected="lines that a search has written",
+            fix="take the line out, or use another file",
         )
 
     def add(self, scored: Scored, *, beside: bool = False) -> None:
@@ -239,10 +239,9 @@ class Journal:
             if header.get(key) != value
         ]
         raise RankingError(
-            f"the journal {os.fspath(self.path)!r} is about something else "
-            f"({'; '.join(wrong)}).\n"
-            "  expected: scores of this supernet by the same quantities\n"
-            "  fix: use another file"
+            f"the journal {os.fspath(self.path)!r} is about something else ({'; '.join(wrong)})",
+            expected="scores of this supernet by the same quantities",
+            fix="use another file",
         )
 
     def _size(self) -> int:
@@ -266,10 +265,10 @@ class Journal:
 
     def _lost(self, what: str) -> RankingError:
         return RankingError(
-            f"the journal {os.fspath(self.path)!r} {what}.\n"
-            "  expected: a file that only grows\n"
-            "  fix: leave it alone until the search has ended; start the search again, it goes "
-            "on from what the file holds"
+            f"the journal {os.fspath(self.path)!r} {what}",
+            expected="a file that only grows",
+            fix="leave it alone until the search has ended; start the search again, it goes on "
+            "from what the file holds",
         )
 
 

@@ -161,9 +161,9 @@ def pareto(
     if not front:
         raise RankingError(
             f"none of {len(front.scored)} scored architectures keeps the constraints {limits} and "
-            f"has numbers for {list(objectives)}.\n"
-            "  expected: at least one\n"
-            "  fix: widen the constraints, use a larger budget, or look at what is NaN"
+            f"has numbers for {list(objectives)}",
+            expected="at least one",
+            fix="widen the constraints, use a larger budget, or look at what is NaN",
         )
     if beside is not None:
         values = {a: s.values for a, s in (questions.known | questions.others).items()}
@@ -182,7 +182,7 @@ def _check(
     storage: object,
 ) -> None:
     def refuse(what: str, expected: str, fix: str) -> None:
-        raise RankingError(f"{what}.\n  expected: {expected}\n  fix: {fix}")
+        raise RankingError(what, expected=expected, fix=fix)
 
     if not objectives or not set(objectives.values()) <= {"max", "min"}:
         refuse(
@@ -235,9 +235,9 @@ def _weights(
 def _shareable(searcher: str, load: Callable[..., Any], storage: str) -> str:
     if "storage" not in inspect.signature(load).parameters:
         raise RankingError(
-            f"the searcher {searcher!r} cannot share its state through storage={storage!r}.\n"
-            "  expected: one with a keyword storage, such as 'nsga2'\n"
-            "  fix: leave storage out; the journal alone lets a search go on"
+            f"the searcher {searcher!r} cannot share its state through storage={storage!r}",
+            expected="one with a keyword storage, such as 'nsga2'",
+            fix="leave storage out; the journal alone lets a search go on",
         )
     return storage
 
@@ -264,8 +264,9 @@ def _measured(
     unused = [name for name in measures if name not in found]
     if unused:
         raise RankingError(
-            f"the measures {unused} are neither objectives nor constraints.\n"
-            f"  expected: some of {list(names)}\n  fix: name them in objectives, or leave them out"
+            f"the measures {unused} are neither objectives nor constraints",
+            expected=f"some of {list(names)}",
+            fix="name them in objectives, or leave them out",
         )
     if found:
         default = Architecture(search.space.default(), search.space)
@@ -275,9 +276,9 @@ def _measured(
                 number_of(measure(default, network))
             except Exception as error:
                 raise RankingError(
-                    f"{name!r} cannot be computed for {default}: {error!r}.\n"
-                    f"  expected: a number; costs call the network with {len(arguments)} inputs\n"
-                    "  fix: pass inputs=..., what the network is called with"
+                    f"{name!r} cannot be computed for {default}: {error!r}",
+                    expected=f"a number; costs call the network with {len(arguments)} inputs",
+                    fix="pass inputs=..., what the network is called with",
                 ) from error
     return found
 
@@ -299,8 +300,9 @@ def _by_names(name: str, measure: Measure) -> Callable[[Architecture, nn.Module 
     wanted = list(inspect.signature(measure).parameters)
     if not wanted or not set(wanted) <= {"architecture", "network"}:
         raise RankingError(
-            f"the measure {name!r} is a function of {wanted}.\n"
-            "  expected: of architecture, network, or both\n  fix: name its parameters so"
+            f"the measure {name!r} is a function of {wanted}",
+            expected="of architecture, network, or both",
+            fix="name its parameters so",
         )
 
     def value(architecture: Architecture, network: nn.Module | None) -> float:
@@ -474,10 +476,10 @@ class _Questions:
                 values[name] = self._metrics[name]
             else:
                 raise RankingError(
-                    f"{name!r} is no measure, no installed cost, and was not logged.\n"
-                    f"  expected: one of {sorted(self._metrics)}, or of the costs "
-                    f"{self.search.registry.names('cost')}\n"
-                    f"  fix: self.log({name!r}, ...) in validation_step, or correct the name"
+                    f"{name!r} is no measure, no installed cost, and was not logged",
+                    expected=f"one of {sorted(self._metrics)}, or of the costs "
+                    f"{self.search.registry.names('cost')}",
+                    fix=f"self.log({name!r}, ...) in validation_step, or correct the name",
                 )
         return values
 

@@ -104,8 +104,9 @@ def ranking_figure(ranking: Ranking, cost: str | None) -> Figure:
     costs = _cost_names(ranking)
     if cost is not None and cost not in costs:
         raise RankingError(
-            f"a figure over {cost!r}.\n  expected: one of {costs}, the costs of this ranking\n"
-            f"  fix: search.rank(..., costs=[{cost!r}], inputs=...)"
+            f"a figure over {cost!r}",
+            expected=f"one of {costs}, the costs of this ranking",
+            fix=f"search.rank(..., costs=[{cost!r}], inputs=...)",
         )
     cost = next(iter(costs), None) if cost is None else cost
     figure, axes = new_figure()
@@ -145,9 +146,9 @@ def new_figure() -> tuple[Figure, Axes]:
     """
     if find_spec("matplotlib") is None:
         raise RankingError(
-            "a figure needs matplotlib, which is not installed.\n"
-            "  expected: the extra 'report' of oneshot-core\n"
-            "  fix: pip install 'oneshot-core[report]'"
+            "a figure needs matplotlib, which is not installed",
+            expected="the extra 'report' of oneshot-core",
+            fix="pip install 'oneshot-core[report]'",
         )
     from matplotlib.figure import Figure
 

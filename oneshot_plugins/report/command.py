@@ -55,9 +55,9 @@ class Report:
         """
         if args.figures is not None and find_spec("matplotlib") is None:
             raise ReportError(
-                "--figures needs matplotlib, which is not installed.\n"
-                "  expected: the extra 'report' of oneshot-core\n"
-                "  fix: pip install 'oneshot-core[report]', or leave --figures out"
+                "--figures needs matplotlib, which is not installed",
+                expected="the extra 'report' of oneshot-core",
+                fix="pip install 'oneshot-core[report]', or leave --figures out",
             )
         found = read_run(args.run_folder, args.architecture)
         out: Path = args.out or args.run_folder / "report.html"
@@ -68,18 +68,18 @@ class Report:
             reason = error.__cause__ if isinstance(error, OutputError) else error
             assert isinstance(reason, OSError)
             raise ReportError(
-                f"{reason.filename or str(out)!r} cannot be written: {reason.strerror}.\n"
-                "  expected: a file, and a folder for the figures, that can be written\n"
-                "  fix: name others with --out FILE and --figures DIR"
+                f"{reason.filename or str(out)!r} cannot be written: {reason.strerror}",
+                expected="a file, and a folder for the figures, that can be written",
+                fix="name others with --out FILE and --figures DIR",
             ) from error
         except ReportError:
             raise
         except Exception as error:  # whatever the files hold in the place of what belongs there
             raise ReportError(
                 f"the files of {str(args.run_folder)!r} do not belong together, or hold something "
-                f"else than they should: {type(error).__name__}: {str(error)[:200]}.\n"
-                "  expected: files as docs/run-folder.md describes them\n"
-                "  fix: write them again; `oneshot --debug report ...` shows where it failed"
+                f"else than they should: {type(error).__name__}: {str(error)[:200]}",
+                expected="files as docs/run-folder.md describes them",
+                fix="write them again; `oneshot --debug report ...` shows where it failed",
             ) from error
         print(f"{out}  {out.stat().st_size / 1024:,.0f} KB", *written, sep="\n")
         return 0

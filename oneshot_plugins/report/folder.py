@@ -164,18 +164,18 @@ def read_run(path: Path, architecture: Path | None = None) -> Run:
     if not (path / "run.json").is_file():
         what = "holds no run.json" if path.is_dir() else "is no folder"
         raise ReportError(
-            f"{str(path)!r} {what}.\n"
-            "  expected: a folder that `oneshot search` or the callback RunRecorder wrote\n"
-            "  fix: name that folder"
+            f"{str(path)!r} {what}",
+            expected="a folder that `oneshot search` or the callback RunRecorder wrote",
+            fix="name that folder",
         )
     config = path / "config.yaml"
     record = _read(path / "run.json", "oneshot.run/1", _record)
     known = partial(_choices, record["space"]["parameters"])
     if architecture is not None and not architecture.is_file():
         raise ReportError(
-            f"{str(architecture)!r} is no file.\n"
-            "  expected: an architecture, or a ranking, whose best it then is\n"
-            f"  fix: --architecture {path / 'ranking.json'}, or leave it out"
+            f"{str(architecture)!r} is no file",
+            expected="an architecture, or a ranking, whose best it then is",
+            fix=f"--architecture {path / 'ranking.json'}, or leave it out",
         )
     chosen = architecture or path / "architecture.json"
     return Run(
@@ -201,9 +201,9 @@ def require_no_link(path: Path) -> None:
     """
     if path.is_symlink() and (path.is_file() or not path.exists()):
         raise ReportError(
-            f"{str(path)!r} is a link to {str(path.resolve())!r}, which would be overwritten.\n"
-            "  expected: a path that is no link\n"
-            "  fix: remove the link, or name that file itself"
+            f"{str(path)!r} is a link to {str(path.resolve())!r}, which would be overwritten",
+            expected="a path that is no link",
+            fix="remove the link, or name that file itself",
         )
 
 
@@ -237,9 +237,9 @@ def _read(path: Path, schema: str, parse: Any, inside: str | None = None) -> Any
         data = data.get(inside, data)
         if data["schema"] != schema:
             raise ReportError(
-                f"{str(path)!r} is of schema {data['schema']!r}.\n"
-                f"  expected: {schema!r}\n"
-                "  fix: use the version of oneshot-core that wrote it"
+                f"{str(path)!r} is of schema {data['schema']!r}",
+                expected=f"{schema!r}",
+                fix="use the version of oneshot-core that wrote it",
             )
         return parse(data)
     except (ReportError, OSError):
@@ -250,9 +250,9 @@ def _read(path: Path, schema: str, parse: Any, inside: str | None = None) -> Any
 
 def _damaged(path: Path, schema: str, error: Exception) -> ReportError:
     return ReportError(
-        f"{str(path)!r} cannot be read: {type(error).__name__}: {str(error)[:200]}.\n"
-        f"  expected: JSON of schema {schema!r}, as docs/run-folder.md describes it\n"
-        "  fix: write it again, or take it out of the folder: the report goes without"
+        f"{str(path)!r} cannot be read: {type(error).__name__}: {str(error)[:200]}",
+        expected=f"JSON of schema {schema!r}, as docs/run-folder.md describes it",
+        fix="write it again, or take it out of the folder: the report goes without",
     )
 
 

@@ -38,17 +38,18 @@ def require_bounded(text: str, name: str) -> None:
     if size > LARGEST:
         raise RunError(
             f"{name!r} stands for {'endlessly many' if math.isinf(size) else f'{size:,.0f}'} "
-            "values: aliases (*name) repeat what they name.\n"
-            f"  expected: a configuration of at most {LARGEST:,} values\n"
-            "  fix: take out the aliases, or the file if you do not know who wrote it"
+            "values: aliases (*name) repeat what they name",
+            expected=f"a configuration of at most {LARGEST:,} values",
+            fix="take out the aliases, or the file if you do not know who wrote it",
         )
 
 
 def nested_too_deeply(name: str) -> RunError:
     """Return the error about a file that nests deeper than Python can follow."""
     return RunError(
-        f"{name!r} cannot be read: it is nested too deeply.\n"
-        "  expected: a configuration as LightningCLI takes it\n  fix: correct the file"
+        f"{name!r} cannot be read: it is nested too deeply",
+        expected="a configuration as LightningCLI takes it",
+        fix="correct the file",
     )
 
 

@@ -49,11 +49,11 @@ class SearchCheckpoint(Checkpoint):
                 _set_random_state(checkpoint[KEY], pl_module.device)
             except Exception as error:  # whatever is there in the place of what belongs there
                 raise RunError(
-                    f"the random state in {str(self.path)!r} is damaged: "
-                    f"{type(error).__name__}: {error}.\n"
-                    "  expected: what `oneshot search` wrote\n"
-                    "  fix: put a copy of the checkpoint in its place, or search again with "
-                    "another --out"
+                    f"the random state in {str(self.path)!r} is damaged: {type(error).__name__}: "
+                    f"{error}",
+                    expected="what `oneshot search` wrote",
+                    fix="put a copy of the checkpoint in its place, or search again with another "
+                    "--out",
                 ) from error
 
 
@@ -69,21 +69,22 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise
     except pickle.UnpicklingError as error:
         raise RunError(
-            f"{str(path)!r} cannot be loaded: {str(error).splitlines()[0]}\n"
-            "  expected: a whole checkpoint of tensors and plain data; nothing else is run\n"
-            "  fix: give save_hyperparameters() and checkpoint hooks plain data, or allow a "
-            "class of yours in its module: torch.serialization.add_safe_globals([Class])"
+            f"{str(path)!r} cannot be loaded: {str(error).splitlines()[0]}",
+            expected="a whole checkpoint of tensors and plain data; nothing else is run",
+            fix="give save_hyperparameters() and checkpoint hooks plain data, or allow a class of "
+            "yours in its module: torch.serialization.add_safe_globals([Class])",
         ) from error
     except Exception as error:  # of zip files, and torch's own
         raise RunError(
-            f"{str(path)!r} cannot be loaded: {str(error).partition('. ')[0]}.\n"
-            "  expected: a whole checkpoint\n"
-            "  fix: put a copy of it in its place, or search again with another --out"
+            f"{str(path)!r} cannot be loaded: {str(error).partition('. ')[0]}",
+            expected="a whole checkpoint",
+            fix="put a copy of it in its place, or search again with another --out",
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise RunError(
-            f"{str(path)!r} holds no state_dict.\n"
-            "  expected: a checkpoint of Lightning\n  fix: name a folder that has one"
+            f"{str(path)!r} holds no state_dict",
+            expected="a checkpoint of Lightning",
+            fix="name a folder that has one",
         )
     require_entries(checkpoint, path)
     return checkpoint

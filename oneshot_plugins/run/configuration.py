@@ -137,16 +137,17 @@ class SearchCLI(LightningCLI):
         except ArgumentError as error:
             message = _plain(str(error))
             raise RunError(
-                f"{message}\n"
-                "  expected: options and configuration files that fit the model, the data, the "
-                f"Trainer and the strategy {self.strategy!r}\n  fix: {self._fix(message)}"
+                f"{message}",
+                expected="options and configuration files that fit the model, the data, the "
+                f"Trainer and the strategy {self.strategy!r}",
+                fix=f"{self._fix(message)}",
             ) from error
         if self.config.search.strategy != self.strategy:
             raise RunError(
                 f"the strategy is {self.config.search.strategy!r}, and options were read for "
-                f"{self.strategy!r}.\n"
-                "  expected: search.strategy in the configuration file itself, or as an option\n"
-                f"  fix: --search.strategy {self.config.search.strategy}"
+                f"{self.strategy!r}",
+                expected="search.strategy in the configuration file itself, or as an option",
+                fix=f"--search.strategy {self.config.search.strategy}",
             )
 
     def _fix(self, message: str) -> str:
@@ -192,11 +193,11 @@ class SearchCLI(LightningCLI):
         missing = [name for name, p in lightning_module.named_parameters() if id(p) not in held]
         if missing:
             raise RunError(
-                f"the optimizer of the configuration does not train {missing[0]!r}"
-                f"{f' and {len(missing) - 1} more' if missing[1:] else ''}.\n"
-                "  expected: parameters that are there once the model is made\n"
-                f"  fix: write configure_optimizers in {type(lightning_module).__name__}, and "
-                "leave the section optimizer out"
+                "the optimizer of the configuration does not train "
+                f"{missing[0]!r}{f' and {len(missing) - 1} more' if missing[1:] else ''}",
+                expected="parameters that are there once the model is made",
+                fix=f"write configure_optimizers in {type(lightning_module).__name__}, and leave "
+                "the section optimizer out",
             )
         own = tree_of(lightning_module).own(LightningCLI)
         return own.configure_optimizers(lightning_module, optimizer, lr_scheduler)
@@ -257,19 +258,19 @@ class SearchCLI(LightningCLI):
         elif fraction is not None:
             raise RunError(
                 f"the strategy {self.strategy!r} trains no architecture, and search.arch_fraction "
-                f"is {fraction}.\n"
-                "  expected: a strategy that takes arch_dataloader\n"
-                "  fix: leave search.arch_fraction out"
+                f"is {fraction}",
+                expected="a strategy that takes arch_dataloader",
+                fix="leave search.arch_fraction out",
             )
         try:
             with explained(f"making the search {self.strategy!r}", self.command):
                 return oneshot.search(self.model, self.strategy, seed=self.seed, **given)
         except MissingDataError as error:
             raise RunError(
-                f"the strategy {self.strategy!r} has no data to train the architecture on.\n"
-                "  expected: batches that do not train the weights\n"
-                "  fix: --search.arch_fraction 0.5, which takes half of the training data; or "
-                f"{ALTERNATIVE}"
+                f"the strategy {self.strategy!r} has no data to train the architecture on",
+                expected="batches that do not train the weights",
+                fix="--search.arch_fraction 0.5, which takes half of the training data; or "
+                f"{ALTERNATIVE}",
             ) from error
 
 

@@ -115,8 +115,9 @@ def _build(args: argparse.Namespace) -> int:
     folder = out.resolve().parent
     if not folder.is_dir():
         raise CostError(
-            f"there is no folder {str(folder)!r} to write {out.name!r} to.\n"
-            "  expected: a folder\n  fix: make it, or correct --out"
+            f"there is no folder {str(folder)!r} to write {out.name!r} to",
+            expected="a folder",
+            fix="make it, or correct --out",
         )
     require_place(out)
     options = dict(args.options)
@@ -207,22 +208,23 @@ def _model(target: str) -> nn.Module:
         model = make()
     except TypeError as error:
         raise CostError(
-            f"{target!r} cannot be called without arguments: {error}.\n"
-            "  expected: something that then returns a module\n"
-            "  fix: name a function that passes the arguments"
+            f"{target!r} cannot be called without arguments: {error}",
+            expected="something that then returns a module",
+            fix="name a function that passes the arguments",
         ) from error
     except OneShotError:
         raise
     except Exception as error:  # whatever the user's code raises
         raise CostError(
-            f"{target!r} raised {type(error).__name__}: {' '.join(str(error).split())}.\n"
-            "  expected: something that returns a module when it is called\n"
-            "  fix: correct it; `oneshot --debug cost build ...` shows where it was raised"
+            f"{target!r} raised {type(error).__name__}: {' '.join(str(error).split())}",
+            expected="something that returns a module when it is called",
+            fix="correct it; `oneshot --debug cost build ...` shows where it was raised",
         ) from error
     if not isinstance(model, nn.Module):
         raise CostError(
-            f"{target!r} returns a {type(model).__name__}.\n"
-            "  expected: a torch.nn.Module with choices\n  fix: return the module"
+            f"{target!r} returns a {type(model).__name__}",
+            expected="a torch.nn.Module with choices",
+            fix="return the module",
         )
     return model
 

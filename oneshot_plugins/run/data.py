@@ -55,8 +55,9 @@ def architecture_loader(source: Any, fraction: float | None, seed: int) -> Later
     if own is not None and fraction is not None:
         raise RunError(
             f"{type(source).__name__} has arch_dataloader(), and search.arch_fraction is "
-            f"{fraction}.\n"
-            "  expected: one of them\n  fix: leave search.arch_fraction out"
+            f"{fraction}",
+            expected="one of them",
+            fix="leave search.arch_fraction out",
         )
     if own is not None:
         return LaterLoader(own)
@@ -64,9 +65,9 @@ def architecture_loader(source: Any, fraction: float | None, seed: int) -> Later
         return None
     if not 0 < fraction < 1:
         raise RunError(
-            f"search.arch_fraction={fraction}.\n"
-            "  expected: the part of the training data that trains the architecture, between 0 "
-            "and 1\n  fix: --search.arch_fraction 0.5"
+            f"search.arch_fraction={fraction}",
+            expected="the part of the training data that trains the architecture, between 0 and 1",
+            fix="--search.arch_fraction 0.5",
         )
     split = _Split(source, source.train_dataloader, fraction, seed)
     source.train_dataloader = lambda: split.loader(0)
@@ -128,7 +129,7 @@ class _Split:
 
     def _error(self, what: str) -> RunError:
         return RunError(
-            f"train_dataloader() of {self.owner} cannot be split: it {what}.\n"
-            "  expected: one DataLoader of samples that can be counted, shuffled or in order\n"
-            f"  fix: {ALTERNATIVE}; leave search.arch_fraction out"
+            f"train_dataloader() of {self.owner} cannot be split: it {what}",
+            expected="one DataLoader of samples that can be counted, shuffled or in order",
+            fix=f"{ALTERNATIVE}; leave search.arch_fraction out",
         )

@@ -58,9 +58,9 @@ def lightning_of(arguments: Sequence[str]) -> Tree:
         name = known.found["data"].rpartition(".")[2]
         raise RunError(
             f"the data {known.found['data']} are of {data}, the model {known.found['model']} of "
-            f"{model}.\n"
-            f"  expected: one Lightning everywhere, here {model}\n"
-            f"  fix: take {name}, or what it derives from, from {model}"
+            f"{model}",
+            expected=f"one Lightning everywhere, here {model}",
+            fix=f"take {name}, or what it derives from, from {model}",
         )
     return model or data or HOME
 

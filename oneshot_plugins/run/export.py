@@ -85,15 +85,16 @@ class ExportCommand:
 def _require_format(out: Path) -> None:
     if out.suffix not in (".onnx", ".pt2"):
         raise RunError(
-            f"--out {out}.\n  expected: a file name that ends in .onnx or .pt2\n"
-            "  fix: --out net.onnx, or --out net.pt2"
+            f"--out {out}",
+            expected="a file name that ends in .onnx or .pt2",
+            fix="--out net.onnx, or --out net.pt2",
         )
     missing = [name for name in ("onnx", "onnxscript") if find_spec(name) is None]
     if out.suffix == ".onnx" and missing:
         raise RunError(
-            f"export to ONNX needs {' and '.join(missing)}.\n"
-            "  expected: the extra 'onnx'\n"
-            "  fix: pip install 'oneshot-core[onnx]', or --out net.pt2"
+            f"export to ONNX needs {' and '.join(missing)}",
+            expected="the extra 'onnx'",
+            fix="pip install 'oneshot-core[onnx]', or --out net.pt2",
         )
 
 
@@ -114,9 +115,9 @@ def _network(run: Any, architecture: Any, state: Path | None) -> nn.Module:
     except Exception as error:  # of pickle, zip files, and torch's own
         why = shorten(str(error), LONGEST, placeholder=" ...").rstrip(".")
         raise RunError(
-            f"{str(state)!r} cannot be loaded: {type(error).__name__}: {why}.\n"
-            f"  expected: a state dict of the network {architecture}, by torch.save\n"
-            "  fix: name such a file, or the --architecture that it is of, or leave --state out"
+            f"{str(state)!r} cannot be loaded: {type(error).__name__}: {why}",
+            expected=f"a state dict of the network {architecture}, by torch.save",
+            fix="name such a file, or the --architecture that it is of, or leave --state out",
         ) from error
     return network
 
@@ -127,8 +128,9 @@ def _inputs(search: Any, shapes: list[str]) -> tuple[Any, ...]:
     inputs = arguments_of(search, [sample_tensor(shape) for shape in shapes] or None)
     if inputs is None:
         raise RunError(
-            f"{type(search.model).__name__} does not say what it is called with.\n"
-            "  expected: example_input_array, or --input\n  fix: --input 2x3x32x32"
+            f"{type(search.model).__name__} does not say what it is called with",
+            expected="example_input_array, or --input",
+            fix="--input 2x3x32x32",
         )
     return inputs
 

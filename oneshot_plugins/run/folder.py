@@ -69,9 +69,9 @@ class RunFolder:
         for file in files:
             if not file.is_file():
                 raise RunError(
-                    f"there is no {file.name} in {str(self)!r}.\n"
-                    "  expected: the folder of a run that has come so far\n"
-                    f"  fix: {fixes.get(file, fixes[self.config])}"
+                    f"there is no {file.name} in {str(self)!r}",
+                    expected="the folder of a run that has come so far",
+                    fix=f"{fixes.get(file, fixes[self.config])}",
                 )
 
     def read_probabilities(self) -> list[dict[str, Any]]:
@@ -118,11 +118,11 @@ class RunFolder:
 
     def _damaged(self, error: Exception) -> RunError:
         return RunError(
-            f"{str(self.probabilities)!r} is damaged: {type(error).__name__}: {error}.\n"
-            f"  expected: lines of schema {PROBABILITIES_SCHEMA!r}, as docs/run-folder.md "
-            "describes them\n"
-            "  fix: put a copy of it in its place, or delete it; a resumed run goes on without it, "
-            "and the best of a ranking is then what the run chose"
+            f"{str(self.probabilities)!r} is damaged: {type(error).__name__}: {error}",
+            expected=f"lines of schema {PROBABILITIES_SCHEMA!r}, as docs/run-folder.md describes "
+            "them",
+            fix="put a copy of it in its place, or delete it; a resumed run goes on without it, "
+            "and the best of a ranking is then what the run chose",
         )
 
     def read_record(self) -> dict[str, Any]:
@@ -145,8 +145,8 @@ class RunFolder:
             or not isinstance(data.get("started", ""), str)
         ):
             raise RunError(
-                f"{str(self.record)!r} cannot be read as the record of a run.\n"
-                f"  expected: JSON of schema {RUN_SCHEMA!r}, as docs/run-folder.md describes it\n"
-                "  fix: use the version of oneshot-core that wrote it, or another folder"
+                f"{str(self.record)!r} cannot be read as the record of a run",
+                expected=f"JSON of schema {RUN_SCHEMA!r}, as docs/run-folder.md describes it",
+                fix="use the version of oneshot-core that wrote it, or another folder",
             )
         return dict(data)

@@ -41,9 +41,9 @@ def held(folder: RunFolder) -> Iterator[None]:
         lock.acquire()
     except Timeout:
         raise RunInUseError(
-            f"another process writes into {str(folder)!r}: {_words(_read(folder))}.\n"
-            "  expected: one process at a time\n"
-            "  fix: wait for it, or stop it; or take another folder with --out"
+            f"another process writes into {str(folder)!r}: {_words(_read(folder))}",
+            expected="one process at a time",
+            fix="wait for it, or stop it; or take another folder with --out",
         ) from None
     except OSError as error:
         raise cannot_write(folder.lock, error) from error
@@ -52,9 +52,9 @@ def held(folder: RunFolder) -> Iterator[None]:
         if before.get("host", platform.node()) != platform.node():
             raise RunInUseError(
                 f"{str(folder)!r} is written on another host, or was when that was stopped: "
-                f"{_words(before)}. It cannot be seen from here ({platform.node()}).\n"
-                "  expected: a run whose process has said that it is done\n"
-                f"  fix: if nothing runs there any more, delete {folder.running}, and again"
+                f"{_words(before)}. It cannot be seen from here ({platform.node()})",
+                expected="a run whose process has said that it is done",
+                fix=f"if nothing runs there any more, delete {folder.running}, and again",
             )
         owner = {
             "host": platform.node(),

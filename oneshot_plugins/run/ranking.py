@@ -56,7 +56,7 @@ def check(search: oneshot.BaseOneShotLightningModule, settings: RankSettings) ->
     """
 
     def refuse(what: str, expected: str, fix: str) -> None:
-        raise RunError(f"{what}.\n  expected: {expected}\n  fix: {fix}")
+        raise RunError(what, expected=expected, fix=fix)
 
     method, budget = settings.method, settings.budget
     searcher = method != "all" and not method.isdecimal()

@@ -126,8 +126,9 @@ class RunRecorder(Callback):
 def _search(module: LightningModule) -> BaseOneShotLightningModule:
     if not isinstance(module, BaseOneShotLightningModule):
         raise RunError(
-            f"RunRecorder got a fit of {type(module).__name__}.\n"
-            "  expected: a search\n  fix: fit oneshot.search(model, ...), or leave RunRecorder out"
+            f"RunRecorder got a fit of {type(module).__name__}",
+            expected="a search",
+            fix="fit oneshot.search(model, ...), or leave RunRecorder out",
         )
     return module
 
@@ -208,9 +209,9 @@ def _diagrams(search: BaseOneShotLightningModule) -> Iterator[dict[str, object]]
         unknown = [label for label in diagram.labels if label not in search.space.specs]
         if unknown:
             raise RunError(
-                f"the diagram {diagram.name!r} of the module at {path!r} is about {unknown}.\n"
-                f"  expected: labels of the model space: {list(search.space.specs)}\n"
-                "  fix: correct its diagram_at, or tell the author of the plugin it comes from"
+                f"the diagram {diagram.name!r} of the module at {path!r} is about {unknown}",
+                expected=f"labels of the model space: {list(search.space.specs)}",
+                fix="correct its diagram_at, or tell the author of the plugin it comes from",
             )
         yield diagram.to_dict()
 

@@ -132,14 +132,15 @@ def _new_folders(cli: SearchCLI) -> list[RunFolder]:
     folder = RunFolder(cli.config.out)
     if folder.path.exists() and not folder.path.is_dir():
         raise RunError(
-            f"--out {folder} is a file.\n  expected: a folder, or one that is to be made\n"
-            "  fix: another --out"
+            f"--out {folder} is a file",
+            expected="a folder, or one that is to be made",
+            fix="another --out",
         )
     if folder.record.exists():
         raise RunError(
-            f"{str(folder)!r} holds a run already.\n"
-            "  expected: a folder without one\n"
-            f"  fix: another --out, or go on with it: oneshot search --resume {folder}"
+            f"{str(folder)!r} holds a run already",
+            expected="a folder without one",
+            fix=f"another --out, or go on with it: oneshot search --resume {folder}",
         )
     return [folder]
 

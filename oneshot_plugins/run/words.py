@@ -46,10 +46,10 @@ def explained(what: str, command: str) -> Iterator[None]:
         text = shorten(str(raised), LONGEST, placeholder=" ...").rstrip(".")
         place = _place(raised)
         raise RunError(
-            f"{what} failed: {type(raised).__name__}: {text}{place and f' ({place})'}.\n"
-            "  expected: a model, data and settings that work together\n"
-            f"  fix: correct {'that place' if place else 'the configuration'}; "
-            f"`oneshot --debug {command} ...` shows how it was reached"
+            f"{what} failed: {type(raised).__name__}: {text}{place and f' ({place})'}",
+            expected="a model, data and settings that work together",
+            fix=f"correct {'that place' if place else 'the configuration'}; `oneshot --debug "
+            f"{command} ...` shows how it was reached",
         ) from error
 
 
@@ -61,9 +61,9 @@ def require_batches(n: int) -> None:
     """
     if n < 0:
         raise RunError(
-            f"{n} calibration batches.\n"
-            "  expected: a number of training batches, or 0 for the statistics of the supernet\n"
-            "  fix: --calibration-batches 16; rank.calibration_batches in a configuration"
+            f"{n} calibration batches",
+            expected="a number of training batches, or 0 for the statistics of the supernet",
+            fix="--calibration-batches 16; rank.calibration_batches in a configuration",
         )
 
 
@@ -91,8 +91,9 @@ def require_jsonargparse() -> None:
     missing = [name for name in ("jsonargparse", "docstring_parser") if find_spec(name) is None]
     if missing:
         raise RunError(
-            f"searches from the command line need {missing[0]}.\n"
-            "  expected: the extra 'cli'\n  fix: pip install 'oneshot-core[cli]'"
+            f"searches from the command line need {missing[0]}",
+            expected="the extra 'cli'",
+            fix="pip install 'oneshot-core[cli]'",
         )
 
 

@@ -62,9 +62,9 @@ class Project:
             if kind not in KINDS:
                 close = close_matches(kind, KINDS)
                 raise PluginError(
-                    f"there is no kind {kind!r}.\n"
-                    f"  expected: one of {', '.join(KINDS)}\n"
-                    f"  fix: {f'did you mean {close}?' if close else 'name one of these'}"
+                    f"there is no kind {kind!r}",
+                    expected=f"one of {', '.join(KINDS)}",
+                    fix=f"{f'did you mean {close}?' if close else 'name one of these'}",
                 )
         short = _read_name(name)
         author = author or _git_user() or f"The authors of {PREFIX}{short}"
@@ -108,10 +108,10 @@ def _read_name(name: str) -> str:
         return short
     near = "-".join(re.findall(r"[a-z0-9]+", short.lower()))[:MAX_LENGTH].strip("-")
     raise PluginError(
-        f"a plugin cannot be named {name!r}.\n"
-        f"  expected: small letters and digits, joined by single '-', at most {MAX_LENGTH}: "
-        f"{PREFIX}NAME is what pip installs\n"
-        f"  fix: {f'call it {near}' if near else 'choose a name such as drop-path'}"
+        f"a plugin cannot be named {name!r}",
+        expected=f"small letters and digits, joined by single '-', at most {MAX_LENGTH}: "
+        f"{PREFIX}NAME is what pip installs",
+        fix=f"{f'call it {near}' if near else 'choose a name such as drop-path'}",
     )
 
 

@@ -51,20 +51,20 @@ def _require_place(target: Path, asked: Path) -> None:
         found = sorted(child.name for child in target.iterdir())
         if found:
             raise PluginError(
-                f"the folder {str(asked)!r} is not empty: it holds {', '.join(found[:3])}"
-                f"{', ...' if len(found) > 3 else ''}.\n"
-                "  expected: a folder that does not exist yet, or is empty\n"
-                "  fix: choose another one with --out DIR"
+                f"the folder {str(asked)!r} is not empty: it holds "
+                f"{', '.join(found[:3])}{', ...' if len(found) > 3 else ''}",
+                expected="a folder that does not exist yet, or is empty",
+                fix="choose another one with --out DIR",
             )
     elif os.path.lexists(target):
         raise PluginError(
-            f"{str(asked)!r} exists and is no folder.\n"
-            "  expected: a folder that does not exist yet, or is empty\n"
-            "  fix: choose another one with --out DIR"
+            f"{str(asked)!r} exists and is no folder",
+            expected="a folder that does not exist yet, or is empty",
+            fix="choose another one with --out DIR",
         )
     elif not target.parent.is_dir():
         raise PluginError(
-            f"there is no folder {str(asked.parent)!r} to write into.\n"
-            "  expected: a folder that exists, in which the new one is made\n"
-            f"  fix: mkdir -p {asked.parent}"
+            f"there is no folder {str(asked.parent)!r} to write into",
+            expected="a folder that exists, in which the new one is made",
+            fix=f"mkdir -p {asked.parent}",
         )

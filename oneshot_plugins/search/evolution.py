@@ -42,9 +42,9 @@ def evolution(
     """
     if population_size < 1 or tournament_size < 1:
         raise RankingError(
-            f"evolution got population_size={population_size}, "
-            f"tournament_size={tournament_size}.\n"
-            "  expected: 1 or more of each\n  fix: correct them"
+            f"evolution got population_size={population_size}, tournament_size={tournament_size}",
+            expected="1 or more of each",
+            fix="correct them",
         )
     rng = random.Random(f"{seed}/evolution")
     population: deque[tuple[float, dict[str, Choice]]] = deque(maxlen=population_size)

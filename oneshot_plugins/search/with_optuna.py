@@ -69,8 +69,7 @@ def nsga2(
     """
     if population_size < 2:
         raise RankingError(
-            f"nsga2 got population_size={population_size}.\n"
-            "  expected: 2 or more\n  fix: correct it"
+            f"nsga2 got population_size={population_size}", expected="2 or more", fix="correct it"
         )
     samplers = _optuna("nsga2").samplers
     number = _sampler_seed(seed, storage)
@@ -106,9 +105,7 @@ def tpe(
     objectives; ``optuna.samplers.TPESampler``.
     """
     if n_startup < 1:
-        raise RankingError(
-            f"tpe got n_startup={n_startup}.\n  expected: 1 or more\n  fix: correct it"
-        )
+        raise RankingError(f"tpe got n_startup={n_startup}", expected="1 or more", fix="correct it")
     samplers = _optuna("tpe").samplers
     sampler = samplers.TPESampler(
         n_startup_trials=n_startup,
@@ -121,9 +118,9 @@ def tpe(
 def _optuna(searcher: str) -> Any:
     if find_spec("optuna") is None:
         raise PluginLoadError(
-            f"the searcher {searcher!r} needs optuna, which is not installed.\n"
-            "  expected: the extra 'search' of oneshot-core\n"
-            "  fix: pip install 'oneshot-core[search]', or use searcher='evolution'"
+            f"the searcher {searcher!r} needs optuna, which is not installed",
+            expected="the extra 'search' of oneshot-core",
+            fix="pip install 'oneshot-core[search]', or use searcher='evolution'",
         )
     return import_module("optuna")
 
@@ -207,9 +204,9 @@ def _study(
         )
     if len(study.directions) != objectives:
         raise RankingError(
-            f"the study in {storage!r} is about {len(study.directions)} objectives.\n"
-            f"  expected: {objectives}, as asked for now\n"
-            "  fix: use another storage for another question"
+            f"the study in {storage!r} is about {len(study.directions)} objectives",
+            expected=f"{objectives}, as asked for now",
+            fix="use another storage for another question",
         )
     return study
 

@@ -99,15 +99,15 @@ class CellNetwork(GraphWhenFrozen):
         unknown = [name for name in self.operations if name not in OPERATIONS]
         if unknown:
             raise SpaceError(
-                f"{type(self).__name__} got the operation {unknown[0]!r}.\n"
-                f"  expected: some of {sorted(OPERATIONS)}\n"
-                "  fix: correct operations=[...]"
+                f"{type(self).__name__} got the operation {unknown[0]!r}",
+                expected=f"some of {sorted(OPERATIONS)}",
+                fix="correct operations=[...]",
             )
         if stem not in get_args(Stem):
             raise SpaceError(
-                f"{type(self).__name__} got stem={stem!r}.\n"
-                f"  expected: one of {list(get_args(Stem))}\n"
-                "  fix: correct it"
+                f"{type(self).__name__} got stem={stem!r}",
+                expected=f"one of {list(get_args(Stem))}",
+                fix="correct it",
             )
 
     def _build_stem(self, stem: Stem, width: int) -> tuple[Any, Any]:

@@ -65,9 +65,9 @@ def from_genotype(
         for name, choice in found.items():
             if choices.setdefault(name, choice) != choice:
                 raise ArchitectureError(
-                    f"the genotype decides {name!r} twice: {choices[name]!r} and {choice!r}.\n"
-                    f"  expected: equal fields for cells of one label, {label!r}\n"
-                    "  fix: correct the genotype, or labels={...}"
+                    f"the genotype decides {name!r} twice: {choices[name]!r} and {choice!r}",
+                    expected=f"equal fields for cells of one label, {label!r}",
+                    fix="correct the genotype, or labels={...}",
                 )
     return Architecture(choices, ModelSpace(model))
 
@@ -104,10 +104,10 @@ def _read(field: str, pairs: Any, concat: Any, cell: Cell) -> dict[str, object]:
     wanted = cell.num_nodes * cell.num_ops_per_node
     if len(given) != wanted:
         raise ArchitectureError(
-            f"{field} of the genotype has {len(given)} pairs.\n"
-            f"  expected: {wanted}, for {cell.num_nodes} nodes that add up "
-            f"{cell.num_ops_per_node} operations each\n"
-            "  fix: use a genotype for cells of this size"
+            f"{field} of the genotype has {len(given)} pairs",
+            expected=f"{wanted}, for {cell.num_nodes} nodes that add up {cell.num_ops_per_node} "
+            "operations each",
+            fix="use a genotype for cells of this size",
         )
     choices: dict[str, object] = {}
     remaining = iter(given)
@@ -116,9 +116,9 @@ def _read(field: str, pairs: Any, concat: Any, cell: Cell) -> dict[str, object]:
         states = [state for _, state in own]
         if len(set(states)) != len(states) or not all(0 <= s < slot.node for s in states):
             raise ArchitectureError(
-                f"{field} of the genotype lets node {slot.node} take the states {states}.\n"
-                f"  expected: {slot.n_chosen} of the states 0 to {slot.node - 1}, each once\n"
-                "  fix: correct it, or use cells with inputs='free' if a state is taken twice"
+                f"{field} of the genotype lets node {slot.node} take the states {states}",
+                expected=f"{slot.n_chosen} of the states 0 to {slot.node - 1}, each once",
+                fix="correct it, or use cells with inputs='free' if a state is taken twice",
             )
         choices[f"{cell.label}/{slot.name}"] = states if slot.n_chosen > 1 else states[0]
         for operation, state in own:
@@ -127,17 +127,17 @@ def _read(field: str, pairs: Any, concat: Any, cell: Cell) -> dict[str, object]:
             if operation not in offered:
                 raise ArchitectureError(
                     f"{field} of the genotype has the operation {operation!r}, which {name!r} "
-                    "does not offer.\n"
-                    f"  expected: one of {offered}\n"
-                    "  fix: build the model with that operation, or correct the name"
+                    "does not offer",
+                    expected=f"one of {offered}",
+                    fix="build the model with that operation, or correct the name",
                 )
             choices[name] = operation
     nodes = _concatenated(cell, {state for _, state in given})
     if sorted(concat) != nodes:
         raise ArchitectureError(
-            f"{field}_concat of the genotype is {list(concat)}.\n"
-            f"  expected: {nodes}, as cells with merge_op={cell.merge_op!r} return them\n"
-            "  fix: build the model with the other merge_op"
+            f"{field}_concat of the genotype is {list(concat)}",
+            expected=f"{nodes}, as cells with merge_op={cell.merge_op!r} return them",
+            fix="build the model with the other merge_op",
         )
     return choices
 
@@ -166,9 +166,9 @@ def _cell(model: nn.Module, label: str) -> Cell:
         if isinstance(module, Cell) and module.label == label:
             return module
     raise ArchitectureError(
-        f"the model has no Cell with the label {label!r}.\n"
-        "  expected: a model with cells, before it is frozen\n"
-        "  fix: name the labels: labels={'normal': ..., 'reduce': ...}"
+        f"the model has no Cell with the label {label!r}",
+        expected="a model with cells, before it is frozen",
+        fix="name the labels: labels={'normal': ..., 'reduce': ...}",
     )
 
 
@@ -177,18 +177,18 @@ def _pairs(field: str, given: Any) -> list[tuple[str, int]]:
         return [(str(operation), int(state)) for operation, state in given]
     except (TypeError, ValueError):
         raise ArchitectureError(
-            f"{field} of the genotype is {given!r}.\n"
-            "  expected: pairs of operation and state, such as [('sep_conv_3x3', 0), ...]\n"
-            "  fix: correct it"
+            f"{field} of the genotype is {given!r}",
+            expected="pairs of operation and state, such as [('sep_conv_3x3', 0), ...]",
+            fix="correct it",
         ) from None
 
 
 def _field(fields: Mapping[str, Any], name: str) -> Any:
     if name not in fields:
         raise ArchitectureError(
-            f"the genotype has no {name!r}.\n"
-            f"  expected: the fields {list(Genotype._fields)}, it has {list(fields)}\n"
-            "  fix: add it, or say with labels={...} which fields to read"
+            f"the genotype has no {name!r}",
+            expected=f"the fields {list(Genotype._fields)}, it has {list(fields)}",
+            fix="add it, or say with labels={...} which fields to read",
         )
     return fields[name]
 
@@ -246,9 +246,8 @@ def _literal(node: ast.expr) -> Any:
 def _unreadable(genotype: object, why: str) -> ArchitectureError:
     shown = repr(genotype)
     return ArchitectureError(
-        f"{shown if len(shown) < 200 else shown[:200] + '...'} cannot be read as a genotype: "
-        f"{why}.\n"
-        "  expected: Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[...], "
-        "reduce=[...], reduce_concat=[...])\n"
-        "  fix: pass that, as a named tuple, a dict or text"
+        f"{shown if len(shown) < 200 else shown[:200] + '...'} cannot be read as a genotype: {why}",
+        expected="Genotype(normal=[('sep_conv_3x3', 0), ...], normal_concat=[...], reduce=[...], "
+        "reduce_concat=[...])",
+        fix="pass that, as a named tuple, a dict or text",
     )

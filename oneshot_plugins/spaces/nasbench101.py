@@ -221,9 +221,9 @@ class NasBench101Cell(MutableModule):
         super().__init__()
         if vertices < 3 or edges < vertices - 1:
             raise SpaceError(
-                f"NasBench101Cell {label!r} has vertices={vertices} and edges={edges}.\n"
-                "  expected: at least 3 vertices, and the edges of a path through all of them\n"
-                "  fix: leave them at 7 and 9, as in the benchmark"
+                f"NasBench101Cell {label!r} has vertices={vertices} and edges={edges}",
+                expected="at least 3 vertices, and the edges of a path through all of them",
+                fix="leave them at 7 and 9, as in the benchmark",
             )
         self.inputs, self.outputs = inputs, outputs
         self.factories = dict(OPERATIONS if operations is None else operations)
@@ -278,9 +278,9 @@ class NasBench101Cell(MutableModule):
         led = {source for each in (*sources, output) for source in each}
         if not led >= set(range(1, len(sources) + 1)) or max(led) > len(sources):
             raise ArchitectureError(
-                f"{dict(chosen)} is no cell.\n"
-                "  expected: vertices in use come first, and each leads to the output\n"
-                "  fix: draw architectures from the model space, which has constraints for that"
+                f"{dict(chosen)} is no cell",
+                expected="vertices in use come first, and each leads to the output",
+                fix="draw architectures from the model space, which has constraints for that",
             )
         return Wiring(tuple(sources), output, tuple(names))
 
@@ -352,9 +352,9 @@ class NasBench101Cell(MutableModule):
             if isinstance(module, MutableModule) and module is not self:
                 raise SpaceError(
                     f"an operation of NasBench101Cell {self.label!r} holds a "
-                    f"{type(module).__name__}.\n"
-                    "  expected: plain operations, which are cut to the width of their vertex\n"
-                    "  fix: offer what can be chosen as further operations"
+                    f"{type(module).__name__}",
+                    expected="plain operations, which are cut to the width of their vertex",
+                    fix="offer what can be chosen as further operations",
                 )
         for width in {self.outputs // n + more for n in range(1, inner + 1) for more in (0, 1)}:
             if not 0 < width <= self.outputs:
@@ -371,9 +371,9 @@ class NasBench101Cell(MutableModule):
                 if not fits:
                     raise SpaceError(
                         f"the operation {name!r} of NasBench101Cell {self.label!r} has tensors "
-                        f"{narrow} with {width} channels and {wide} with {self.outputs}.\n"
-                        "  expected: the same names, and sizes that grow with the channels\n"
-                        "  fix: let the factory build the same layers for every width"
+                        f"{narrow} with {width} channels and {wide} with {self.outputs}",
+                        expected="the same names, and sizes that grow with the channels",
+                        fix="let the factory build the same layers for every width",
                     )
 
 
@@ -417,9 +417,9 @@ class MixedNasBench101Cell(BaseSuperNetModule):
         if any(decision.superposes and decision.spec.size > 1 for decision in decisions):
             raise StrategyError(
                 f"the NasBench101Cell at {name!r} cannot be superposed: the width of a vertex "
-                "depends on all edges.\n"
-                "  expected: a strategy that takes one candidate at a time\n"
-                "  fix: use a strategy that samples, such as 'random', or a NasBench201Cell"
+                "depends on all edges",
+                expected="a strategy that takes one candidate at a time",
+                fix="use a strategy that samples, such as 'random', or a NasBench201Cell",
             )
         return cls(module, *decisions)
 
@@ -436,9 +436,9 @@ class MixedNasBench101Cell(BaseSuperNetModule):
         parts = joint(self.decisions)
         if len(parts) != 1:
             raise StrategyError(
-                f"the NasBench101Cell {self.original.label!r} was given {len(parts)} cells.\n"
-                "  expected: one candidate of every label\n"
-                "  fix: use a strategy that samples, such as 'random'"
+                f"the NasBench101Cell {self.original.label!r} was given {len(parts)} cells",
+                expected="one candidate of every label",
+                fix="use a strategy that samples, such as 'random'",
             )
         chosen, weight = parts[0]
         self._pass_mode()
@@ -634,9 +634,9 @@ def write_module(
         names.append(str(architecture[f"{label}/op{vertex}"]))
     if f"{label}/output" not in architecture:
         raise ArchitectureError(
-            f"the architecture decides {list(architecture)}.\n"
-            f"  expected: {label}/output and its like\n"
-            "  fix: give the label of the cell"
+            f"the architecture decides {list(architecture)}",
+            expected=f"{label}/output and its like",
+            fix="give the label of the cell",
         )
     into.append(cast(Sequence[int], architecture[f"{label}/output"]))
     n = len(into) + 1
@@ -646,7 +646,7 @@ def write_module(
 
 def _no_module(matrix: object, operations: object, expected: str) -> ArchitectureError:
     return ArchitectureError(
-        f"{matrix!r} with {operations!r} is no cell of NAS-Bench-101.\n"
-        f"  expected: {expected}, and an operation for each vertex\n"
-        "  fix: correct the matrix"
+        f"{matrix!r} with {operations!r} is no cell of NAS-Bench-101",
+        expected=f"{expected}, and an operation for each vertex",
+        fix="correct the matrix",
     )

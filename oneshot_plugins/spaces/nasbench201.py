@@ -91,9 +91,9 @@ class NasBench201Cell(GraphWhenFrozen):
         super().__init__()
         if tensors < 2:
             raise SpaceError(
-                f"NasBench201Cell {label!r} has tensors={tensors}.\n"
-                "  expected: at least 2, the input and one more\n"
-                "  fix: leave it at 4, as in the benchmark"
+                f"NasBench201Cell {label!r} has tensors={tensors}",
+                expected="at least 2, the input and one more",
+                fix="leave it at 4, as in the benchmark",
             )
         made = OPERATIONS if operations is None else operations
         self.edges = nn.ModuleDict()
@@ -218,9 +218,9 @@ def read_arch(text: str, *, label: str = "cell") -> Architecture:
         found = re.findall(r"([^|~+]+)~(\d+)\|", edges.group(1)) if edges else []
         if [int(i) for _, i in found] != list(range(j)):
             raise ArchitectureError(
-                f"{text!r} is no cell of NAS-Bench-201: {node!r} is tensor {j}.\n"
-                f"  expected: {'|' + ''.join(f'operation~{i}|' for i in range(j))}\n"
-                "  fix: write one operation for every tensor before, and '+' between tensors"
+                f"{text!r} is no cell of NAS-Bench-201: {node!r} is tensor {j}",
+                expected=f"{'|' + ''.join(f'operation~{i}|' for i in range(j))}",
+                fix="write one operation for every tensor before, and '+' between tensors",
             )
         choices |= {f"{label}/{i}_{j}": name for name, i in found}
     return Architecture(choices)
@@ -242,8 +242,8 @@ def write_arch(architecture: Mapping[str, object], *, label: str = "cell") -> st
     missing = [f"{label}/{i}_{j}" for node in wanted for i, j in node if (i, j) not in edges]
     if missing:
         raise ArchitectureError(
-            f"the architecture does not decide {', '.join(missing)}.\n"
-            f"  expected: an operation on every edge of the cell {label!r}\n"
-            "  fix: give the label of the cell, or decide all edges"
+            f"the architecture does not decide {', '.join(missing)}",
+            expected=f"an operation on every edge of the cell {label!r}",
+            fix="give the label of the cell, or decide all edges",
         )
     return "+".join("|" + "".join(f"{edges[edge]}~{edge[0]}|" for edge in node) for node in wanted)

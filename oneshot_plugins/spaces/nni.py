@@ -49,9 +49,9 @@ def from_nni(
         if label in read and read[label] != choice:
             raise ArchitectureError(
                 f"{origin[label]!r} and {theirs!r} both stand for {label!r}, and differ: "
-                f"{read[label]!r}, {choice!r}.\n"
-                "  expected: one value for each label\n"
-                "  fix: correct labels={...}"
+                f"{read[label]!r}, {choice!r}",
+                expected="one value for each label",
+                fix="correct labels={...}",
             )
         read[label] = choice
         origin.setdefault(label, theirs)
@@ -59,9 +59,9 @@ def from_nni(
     beginning = _common_beginning(unknown, space)
     if beginning is not None:
         raise ArchitectureError(
-            f"{len(unknown)} labels are not in this model: {', '.join(map(repr, unknown))}.\n"
-            f"  expected: labels among {sorted(space.specs)}\n"
-            f"  fix: they are, but for their beginning: labels={{{beginning!r}: ''}}"
+            f"{len(unknown)} labels are not in this model: {', '.join(map(repr, unknown))}",
+            expected=f"labels among {sorted(space.specs)}",
+            fix=f"they are, but for their beginning: labels={{{beginning!r}: ''}}",
         )
     return Architecture(read, space)
 

@@ -64,9 +64,9 @@ def part_of(width: int, parts: int) -> int:
     """
     if parts < 1 or width % parts:
         raise SpaceError(
-            f"{width} channels cannot be divided into {parts} parts.\n"
-            "  expected: a width that is a multiple of the parts\n"
-            "  fix: another width, or another number of parts"
+            f"{width} channels cannot be divided into {parts} parts",
+            expected="a width that is a multiple of the parts",
+            fix="another width, or another number of parts",
         )
     return width // parts
 

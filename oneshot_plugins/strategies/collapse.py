@@ -252,9 +252,9 @@ class EigenvalueStop(Callback):
         super().__init__()
         if window < 1 or not 0 < ratio <= 1 or n_batches < 1:
             raise StrategyError(
-                f"EigenvalueStop got window={window}, ratio={ratio}, n_batches={n_batches}.\n"
-                "  expected: window and n_batches of at least 1, a ratio in (0, 1]\n"
-                "  fix: correct them"
+                f"EigenvalueStop got window={window}, ratio={ratio}, n_batches={n_batches}",
+                expected="window and n_batches of at least 1, a ratio in (0, 1]",
+                fix="correct them",
             )
         self.window = window
         self.ratio = ratio
@@ -390,8 +390,9 @@ def require_search(module: LightningModule, who: str) -> BaseOneShotLightningMod
     """
     if not isinstance(module, BaseOneShotLightningModule):
         raise StrategyError(
-            f"{who} got a {type(module).__name__}.\n  expected: a search\n"
-            "  fix: give the Trainer oneshot.search(model, ...), or leave the callback out"
+            f"{who} got a {type(module).__name__}",
+            expected="a search",
+            fix="give the Trainer oneshot.search(model, ...), or leave the callback out",
         )
     return module
 

@@ -144,9 +144,9 @@ class Darts(Differentiable):
         self.auxiliary_skip = schedule_of(auxiliary_skip, "auxiliary_skip")
         if self.auxiliary_skip.last:
             raise StrategyError(
-                f"auxiliary_skip ends at {self.auxiliary_skip.last}.\n"
-                "  expected: 0 in the end, or the supernet is none of its networks\n"
-                "  fix: auxiliary_skip=Schedule(1.0, 0.0, 'cosine')"
+                f"auxiliary_skip ends at {self.auxiliary_skip.last}",
+                expected="0 in the end, or the supernet is none of its networks",
+                fix="auxiliary_skip=Schedule(1.0, 0.0, 'cosine')",
             )
         self.skip = tuple(skip)
 
@@ -170,7 +170,7 @@ class Darts(Differentiable):
         offered = any(c in self.skip for d in self.decisions for c in d.spec.candidates)
         if self.auxiliary_skip.changes and not offered:
             raise StrategyError(
-                f"auxiliary_skip is given, and no choice has a candidate {list(self.skip)}.\n"
-                "  expected: the names of the candidates that pass their input on\n"
-                "  fix: skip=['...'], or leave auxiliary_skip out"
+                f"auxiliary_skip is given, and no choice has a candidate {list(self.skip)}",
+                expected="the names of the candidates that pass their input on",
+                fix="skip=['...'], or leave auxiliary_skip out",
             )

@@ -111,20 +111,20 @@ class Differentiable(BaseOneShotLightningModule):
             raise self.no_arch_dataloader()
         if warmup_epochs < 0:
             raise StrategyError(
-                f"warmup_epochs={warmup_epochs}.\n  expected: 0 or more\n  fix: correct it"
+                f"warmup_epochs={warmup_epochs}", expected="0 or more", fix="correct it"
             )
         if order not in (1, 2) or hessian not in ("exact", "difference"):
             raise StrategyError(
-                f"order={order!r}, hessian={hessian!r}.\n"
-                "  expected: order 1 or 2, hessian 'exact' or 'difference'\n"
-                "  fix: correct them"
+                f"order={order!r}, hessian={hessian!r}",
+                expected="order 1 or 2, hessian 'exact' or 'difference'",
+                fix="correct them",
             )
         if recompute and order == 2:
             # Its passes are run with other weights, which are gone when they would be run again.
             raise StrategyError(
-                "recompute=True with order=2.\n"
-                "  expected: one of both\n"
-                "  fix: order=1, or leave recompute out"
+                "recompute=True with order=2",
+                expected="one of both",
+                fix="order=1, or leave recompute out",
             )
         self.recompute = recompute
         self.arc_learning_rate = arc_learning_rate
@@ -144,9 +144,9 @@ class Differentiable(BaseOneShotLightningModule):
         if self.recompute and not self.make_decision(ParameterSpec("two", (0, 1))).superposes:
             raise StrategyError(
                 f"recompute=True, and {type(self).__name__} does not run several candidates at "
-                "once.\n"
-                "  expected: a strategy that weights all candidates\n"
-                "  fix: leave recompute out: one path needs no more memory than its network"
+                "once",
+                expected="a strategy that weights all candidates",
+                fix="leave recompute out: one path needs no more memory than its network",
             )
         super().mutate()
         if self.recompute:
@@ -293,10 +293,10 @@ class Differentiable(BaseOneShotLightningModule):
         if is_param_in_hook_signature(self.model.training_step, "dataloader_iter", explicit=True):
             raise StrategyError(
                 f"training_step of {type(self.model).__name__} takes its batches itself; the "
-                "architecture step needs the training batch.\n"
-                "  expected: training_step(batch, batch_idx)\n"
-                "  fix: take a batch instead of dataloader_iter, or use order=1 with an "
-                "arch_dataloader"
+                "architecture step needs the training batch",
+                expected="training_step(batch, batch_idx)",
+                fix="take a batch instead of dataloader_iter, or use order=1 with an "
+                "arch_dataloader",
             )
 
     def _check_second_order(self) -> None:
@@ -309,15 +309,15 @@ class Differentiable(BaseOneShotLightningModule):
         known = (tree.own(SingleDeviceStrategy), tree.own(DDPStrategy))
         if not isinstance(strategy, known):
             raise StrategyError(
-                f"order=2 needs whole weights in each process, not {type(strategy).__name__}.\n"
-                "  expected: one device, or DDP\n"
-                "  fix: another Trainer(strategy=...), or order=1"
+                f"order=2 needs whole weights in each process, not {type(strategy).__name__}",
+                expected="one device, or DDP",
+                fix="another Trainer(strategy=...), or order=1",
             )
         if getattr(self.trainer.precision_plugin, "scaler", None) is not None:
             raise StrategyError(
-                f"order=2 does not scale losses, as precision={self.trainer.precision!r} does.\n"
-                "  expected: a precision without a gradient scaler\n"
-                "  fix: Trainer(precision='bf16-mixed') or '32-true', or order=1"
+                f"order=2 does not scale losses, as precision={self.trainer.precision!r} does",
+                expected="a precision without a gradient scaler",
+                fix="Trainer(precision='bf16-mixed') or '32-true', or order=1",
             )
 
 

@@ -135,8 +135,9 @@ class DrNas(Differentiable):
     ) -> None:
         if anchor < 0 or distance not in ("kl", "l2"):
             raise StrategyError(
-                f"anchor={anchor}, distance={distance!r}.\n"
-                "  expected: 0 or more, and 'kl' or 'l2'\n  fix: correct them"
+                f"anchor={anchor}, distance={distance!r}",
+                expected="0 or more, and 'kl' or 'l2'",
+                fix="correct them",
             )
         super().__init__(
             model,

@@ -208,9 +208,9 @@ class Enas(BaseOneShotLightningModule):
         if n_samples < 1 or not 0 <= baseline_decay < 1 or temperature <= 0 or warmup_epochs < 0:
             raise StrategyError(
                 f"n_samples={n_samples}, baseline_decay={baseline_decay}, "
-                f"temperature={temperature}, warmup_epochs={warmup_epochs}.\n"
-                "  expected: at least 1, in [0, 1), greater than 0, and 0 or more\n"
-                "  fix: correct them"
+                f"temperature={temperature}, warmup_epochs={warmup_epochs}",
+                expected="at least 1, in [0, 1), greater than 0, and 0 or more",
+                fix="correct them",
             )
         self.reward = reward
         self.n_samples = n_samples
@@ -228,8 +228,9 @@ class Enas(BaseOneShotLightningModule):
     def make_decision(self, spec: ParameterSpec) -> Decision:
         if spec.size > MAX_LISTED:
             raise StrategyError(
-                f"{spec.label!r} has {spec.size} choices, too many for a controller.\n"
-                f"  expected: at most {MAX_LISTED} for each label\n  fix: use another strategy"
+                f"{spec.label!r} has {spec.size} choices, too many for a controller",
+                expected=f"at most {MAX_LISTED} for each label",
+                fix="use another strategy",
             )
         return ControlledDecision(spec, self.preferences)
 
@@ -336,9 +337,9 @@ class Enas(BaseOneShotLightningModule):
         if self.space.constraints:
             raise StrategyError(
                 "the controller chooses one label after another and knows no constraints, and the "
-                f"model has {', '.join(map(repr, self.space.constraints))}.\n"
-                "  expected: choices that can be taken together in any way\n"
-                "  fix: use another strategy, such as 'random' or 'gumbel'"
+                f"model has {', '.join(map(repr, self.space.constraints))}",
+                expected="choices that can be taken together in any way",
+                fix="use another strategy, such as 'random' or 'gumbel'",
             )
         if self.reward is None and self.controller is not None:
             self.require_loss_of_training_step()

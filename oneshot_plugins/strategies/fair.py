@@ -60,16 +60,16 @@ class FairSampling(PathSampling):
         if self.space.constraints:
             raise StrategyError(
                 "strict fairness takes every choice in every step, whatever the others are, and "
-                f"the model has constraints: {', '.join(map(repr, self.space.constraints))}.\n"
-                "  expected: choices that can be taken together in any way\n"
-                "  fix: use a strategy that draws paths, such as 'random'"
+                f"the model has constraints: {', '.join(map(repr, self.space.constraints))}",
+                expected="choices that can be taken together in any way",
+                fix="use a strategy that draws paths, such as 'random'",
             )
         large = {d.spec.label: d.spec.size for d in self.decisions if d.spec.size > MAX_PATHS}
         if large:
             raise StrategyError(
-                f"strict fairness trains every choice in every step, and there are {large}.\n"
-                f"  expected: at most {MAX_PATHS} choices for each label\n"
-                "  fix: use the strategy 'random', or fewer candidates"
+                f"strict fairness trains every choice in every step, and there are {large}",
+                expected=f"at most {MAX_PATHS} choices for each label",
+                fix="use the strategy 'random', or fewer candidates",
             )
 
     def draw_paths(self) -> list[Path]:

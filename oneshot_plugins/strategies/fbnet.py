@@ -78,8 +78,9 @@ class Fbnet(GumbelDarts):
         )
         if alpha <= 0 or beta < 0:
             raise StrategyError(
-                f"alpha={alpha}, beta={beta}.\n"
-                "  expected: alpha greater than 0, beta 0 or more\n  fix: correct them"
+                f"alpha={alpha}, beta={beta}",
+                expected="alpha greater than 0, beta 0 or more",
+                fix="correct them",
             )
         self.cost = _of_the_draw(cost)
         self.cost_factor = alpha
@@ -89,9 +90,9 @@ class Fbnet(GumbelDarts):
         cost = self.cost(self.decisions)
         if not (cost > 1).all():
             raise StrategyError(
-                f"the cost of a draw is {float(cost.detach())}; its logarithm is not positive.\n"
-                "  expected: costs greater than 1\n"
-                "  fix: use a smaller unit, such as microseconds"
+                f"the cost of a draw is {float(cost.detach())}; its logarithm is not positive",
+                expected="costs greater than 1",
+                fix="use a smaller unit, such as microseconds",
             )
         return loss * self.cost_factor * cost.log() ** self.cost_exponent
 

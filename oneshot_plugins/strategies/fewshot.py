@@ -34,9 +34,9 @@ def split(
     always = {spec.label: spec for spec in search.space.active({})}
     if label not in always:
         raise StrategyError(
-            f"the supernet cannot be split on {label!r}.\n"
-            f"  expected: one of {sorted(always)}\n"
-            "  fix: name a label that counts whatever else is chosen"
+            f"the supernet cannot be split on {label!r}",
+            expected=f"one of {sorted(always)}",
+            fix="name a label that counts whatever else is chosen",
         )
     parts: dict[Choice, BaseOneShotLightningModule] = {}
     for choice in always[label].choices():

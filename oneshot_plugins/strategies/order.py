@@ -41,8 +41,9 @@ def by_size(
     unknown = sorted(given.keys() - specs.keys())
     if unknown:
         raise StrategyError(
-            f"the order names {unknown}, which this search does not choose.\n"
-            f"  expected: labels of {sorted(specs)}\n  fix: correct the labels"
+            f"the order names {unknown}, which this search does not choose",
+            expected=f"labels of {sorted(specs)}",
+            fix="correct the labels",
         )
     parameters = _parameters(search)
     return {
@@ -54,9 +55,9 @@ def by_size(
 def _sorted(spec: ParameterSpec, parameters: Mapping[str, Mapping[object, int]]) -> list[Choice]:
     if spec.size > MAX_LISTED:
         raise StrategyError(
-            f"{spec.label!r} has {spec.size} choices, too many to be ordered by size.\n"
-            f"  expected: at most {MAX_LISTED}\n"
-            f"  fix: pass order={{{spec.label!r}: [smallest, ..., largest]}} with some of them"
+            f"{spec.label!r} has {spec.size} choices, too many to be ordered by size",
+            expected=f"at most {MAX_LISTED}",
+            fix=f"pass order={{{spec.label!r}: [smallest, ..., largest]}} with some of them",
         )
     position = {candidate: i for i, candidate in enumerate(spec.candidates)}
     held = parameters.get(spec.label, {})
@@ -90,8 +91,8 @@ def _as_given(spec: ParameterSpec, order: Sequence[Choice]) -> list[Choice]:
     choices = [spec.normalise(choice) for choice in order]
     if not choices or len(set(choices)) != len(choices):
         raise StrategyError(
-            f"the order of {spec.label!r} is {list(order)}.\n"
-            "  expected: choices from the smallest to the largest, each once\n"
-            "  fix: correct order="
+            f"the order of {spec.label!r} is {list(order)}",
+            expected="choices from the smallest to the largest, each once",
+            fix="correct order=",
         )
     return choices

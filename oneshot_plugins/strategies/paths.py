@@ -110,9 +110,9 @@ class _Total:
         """Add a loss, differentiate it and let its graph go."""
         if not loss.requires_grad:
             raise StrategyError(
-                "the loss of a path does not depend on any weight.\n"
-                "  expected: a training_step whose loss has a gradient, whichever path is taken\n"
-                "  fix: keep a layer with weights outside of the choices, or use one path"
+                "the loss of a path does not depend on any weight",
+                expected="a training_step whose loss has a gradient, whichever path is taken",
+                fix="keep a layer with weights outside of the choices, or use one path",
             )
         with torch.autocast(loss.device.type, enabled=False):
             found = torch.autograd.grad(loss * self.scale, self.weights, allow_unused=True)

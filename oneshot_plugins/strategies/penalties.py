@@ -68,9 +68,9 @@ class AdditiveCost:
     def __post_init__(self) -> None:
         if self.of not in ("probabilities", "sample"):
             raise StrategyError(
-                f"AdditiveCost got of={self.of!r}.\n"
-                "  expected: 'probabilities' or 'sample'\n"
-                "  fix: correct it"
+                f"AdditiveCost got of={self.of!r}",
+                expected="'probabilities' or 'sample'",
+                fix="correct it",
             )
 
     def __call__(self, decisions: DecisionTable) -> Tensor:
@@ -104,15 +104,16 @@ class AdditiveCost:
             known = {name: list(space.specs[name].candidates) for name in sorted(always)}
             if spec is None or set(costs) != set(spec.candidates) or label not in always:
                 raise StrategyError(
-                    f"the cost table has {label!r} with the candidates {list(costs)}.\n"
-                    "  expected: labels that count whatever else is chosen, with all their "
-                    f"candidates: {known}\n"
-                    "  fix: correct the table; for nested choices write a penalty of your own"
+                    f"the cost table has {label!r} with the candidates {list(costs)}",
+                    expected="labels that count whatever else is chosen, with all their "
+                    f"candidates: {known}",
+                    fix="correct the table; for nested choices write a penalty of your own",
                 )
         if not self.table:
             raise StrategyError(
-                "the cost table is empty.\n  expected: {label: {candidate: cost}}\n"
-                "  fix: fill it, or leave the penalty out"
+                "the cost table is empty",
+                expected="{label: {candidate: cost}}",
+                fix="fill it, or leave the penalty out",
             )
 
 
@@ -142,9 +143,9 @@ class CostPenalty:
         object.__setattr__(self, "function", cost_function(self.cost))
         if self.form not in FORMS or self.target <= 0:
             raise StrategyError(
-                f"CostPenalty got target={self.target}, form={self.form!r}.\n"
-                f"  expected: a target greater than 0, and one of {list(FORMS)}\n"
-                "  fix: correct them"
+                f"CostPenalty got target={self.target}, form={self.form!r}",
+                expected=f"a target greater than 0, and one of {list(FORMS)}",
+                fix="correct them",
             )
 
     def __call__(self, decisions: DecisionTable) -> Tensor:
@@ -170,10 +171,10 @@ def cost_function(cost: Penalty | str) -> Penalty:
         return cost
     if not cost.endswith(".json") and f"cost:{cost}" not in registry:
         raise StrategyError(
-            f"the cost is {cost!r}.\n"
-            f"  expected: one of {', '.join(registry.names('cost'))}; the file of a table, such as "
-            "macs.json; or a function of the decisions that can be imported\n"
-            "  fix: correct the name; see `oneshot plugins list --kind cost`"
+            f"the cost is {cost!r}",
+            expected=f"one of {', '.join(registry.names('cost'))}; the file of a table, such as "
+            "macs.json; or a function of the decisions that can be imported",
+            fix="correct the name; see `oneshot plugins list --kind cost`",
         )
     return NamedCost(cost)
 

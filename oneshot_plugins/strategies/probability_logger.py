@@ -48,9 +48,9 @@ class ProbabilityLogger(Callback):
         if every_n_epochs < 1 or (self.costs and inputs is None):
             raise StrategyError(
                 f"ProbabilityLogger got every_n_epochs={every_n_epochs}, costs={self.costs}, "
-                f"{'no inputs' if inputs is None else 'inputs'}.\n"
-                "  expected: 1 epoch or more; with costs, inputs that forward is called with\n"
-                "  fix: ProbabilityLogger(costs=['macs'], inputs=[torch.zeros(1, 3, 32, 32)])"
+                f"{'no inputs' if inputs is None else 'inputs'}",
+                expected="1 epoch or more; with costs, inputs that forward is called with",
+                fix="ProbabilityLogger(costs=['macs'], inputs=[torch.zeros(1, 3, 32, 32)])",
             )
         self.every_n_epochs = every_n_epochs
         self.inputs = tuple(inputs or ())

@@ -63,9 +63,9 @@ class Sandwich(PathSampling):
         super().__init__(model, mutation_hooks, seed=seed, registry=registry)
         if n_random < 0 or not (distill is None or callable(distill)):
             raise StrategyError(
-                f"n_random={n_random}, distill={distill!r}.\n"
-                "  expected: 0 or more, and a function (model, batch) -> logits or None\n"
-                "  fix: distill=lambda model, batch: model(batch[0])"
+                f"n_random={n_random}, distill={distill!r}",
+                expected="0 or more, and a function (model, batch) -> logits or None",
+                fix="distill=lambda model, batch: model(batch[0])",
             )
         self.n_random = n_random
         self.distill = distill
@@ -92,9 +92,9 @@ class Sandwich(PathSampling):
         found = self.space.first(lambda spec: order[spec.label][::step])
         if found is None:
             raise StrategyError(
-                f"no path of the given order keeps the constraints {self.space.constraints}.\n"
-                "  expected: an order with choices that can be taken together\n"
-                "  fix: leave fewer choices out of order="
+                f"no path of the given order keeps the constraints {self.space.constraints}",
+                expected="an order with choices that can be taken together",
+                fix="leave fewer choices out of order=",
             )
         return found
 
@@ -131,9 +131,9 @@ class Sandwich(PathSampling):
         if not isinstance(logits, Tensor) or logits.dim() < 2:
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise StrategyError(
-                f"distill returned {found}.\n"
-                "  expected: logits, a tensor of shape (batch, ..., classes)\n"
-                "  fix: distill=lambda model, batch: model(batch[0])"
+                f"distill returned {found}",
+                expected="logits, a tensor of shape (batch, ..., classes)",
+                fix="distill=lambda model, batch: model(batch[0])",
             )
         return logits
 

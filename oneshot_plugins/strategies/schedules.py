@@ -48,10 +48,10 @@ class Schedule:
             or (self.epochs is not None and self.epochs < 1)
         ):
             raise StrategyError(
-                f"{self}.\n"
-                "  expected: finite numbers (positive if exponential), a form of "
-                f"{get_args(Form)}, an interval 'epoch' or 'step', and at least one epoch\n"
-                "  fix: correct it"
+                f"{self}",
+                expected=f"finite numbers (positive if exponential), a form of {get_args(Form)}, "
+                "an interval 'epoch' or 'step', and at least one epoch",
+                fix="correct it",
             )
 
     @property
@@ -112,9 +112,9 @@ class Schedule:
         ):
             raise StrategyError(
                 f"{name} goes from {self.start} to {self.last}, and the Trainer does not say in "
-                "how many epochs.\n"
-                "  expected: max_epochs without max_steps, or epochs= of the schedule\n"
-                f"  fix: {name}=Schedule({self.start}, {self.last}, epochs=...)"
+                "how many epochs",
+                expected="max_epochs without max_steps, or epochs= of the schedule",
+                fix=f"{name}=Schedule({self.start}, {self.last}, epochs=...)",
             )
 
     def check_length(self, trainer: Any, name: str) -> None:
@@ -125,9 +125,9 @@ class Schedule:
         """
         if self.changes and self.interval == "step" and math.isinf(trainer.num_training_batches):
             raise StrategyError(
-                f"{name} changes with each step, and the training data have no length.\n"
-                "  expected: a loader with a length, or limit_train_batches\n"
-                f"  fix: interval='epoch' for {name}, or Trainer(limit_train_batches=...)"
+                f"{name} changes with each step, and the training data have no length",
+                expected="a loader with a length, or limit_train_batches",
+                fix=f"interval='epoch' for {name}, or Trainer(limit_train_batches=...)",
             )
 
 
@@ -146,8 +146,8 @@ def schedule_of(value: Schedule | float, name: str, *, positive: bool = False) -
     lowest = min(schedule.start, schedule.last)
     if lowest < 0 or (positive and lowest == 0):
         raise StrategyError(
-            f"{name} goes from {schedule.start} to {schedule.last}.\n"
-            f"  expected: numbers {'greater than 0' if positive else 'from 0 on'}\n"
-            "  fix: correct them"
+            f"{name} goes from {schedule.start} to {schedule.last}",
+            expected=f"numbers {'greater than 0' if positive else 'from 0 on'}",
+            fix="correct them",
         )
     return schedule

@@ -72,9 +72,9 @@ def select_by_perturbation(
         if type(decision) is not SoftmaxDecision or decision.spec.n_chosen != 1:
             raise StrategyError(
                 f"{decision.spec.label!r} cannot be selected by perturbation: "
-                f"{type(decision).__name__}, n_chosen={decision.spec.n_chosen}.\n"
-                "  expected: one candidate, weighted by a softmax\n"
-                "  fix: use the strategy 'darts' and choices of one candidate"
+                f"{type(decision).__name__}, n_chosen={decision.spec.n_chosen}",
+                expected="one candidate, weighted by a softmax",
+                fix="use the strategy 'darts' and choices of one candidate",
             )
     if trainer is None:
         trainer = Trainer(
@@ -133,8 +133,9 @@ def _validate(
         found |= _plain(logged)
     if metric not in found:
         raise StrategyError(
-            f"the validation logged no {metric!r}.\n"
-            f"  expected: one of {sorted(found)}\n  fix: log it in validation_step"
+            f"the validation logged no {metric!r}",
+            expected=f"one of {sorted(found)}",
+            fix="log it in validation_step",
         )
     return found[metric]
 

@@ -70,9 +70,9 @@ class ProgressiveShrinking(PathSampling):
             phases is not None and (not phases or any(p.epochs < 1 for p in phases))
         ):
             raise StrategyError(
-                f"n_paths={n_paths}, phases={phases}.\n"
-                "  expected: at least one path, and phases of at least one epoch\n"
-                "  fix: correct them"
+                f"n_paths={n_paths}, phases={phases}",
+                expected="at least one path, and phases of at least one epoch",
+                fix="correct them",
             )
         self.phases = None if phases is None else tuple(phases)
         self.n_paths = n_paths
@@ -151,9 +151,9 @@ class ProgressiveShrinking(PathSampling):
     def _require_open(self, path: Path | None) -> Path:
         if path is None:
             raise StrategyError(
-                f"what a phase opens cannot keep the constraints {self.space.constraints}.\n"
-                "  expected: choices that can be taken together in every phase\n"
-                "  fix: open more at once with phases=[...], or change order="
+                f"what a phase opens cannot keep the constraints {self.space.constraints}",
+                expected="choices that can be taken together in every phase",
+                fix="open more at once with phases=[...], or change order=",
             )
         return path
 
@@ -172,9 +172,9 @@ class ProgressiveShrinking(PathSampling):
             longest = max((len(choices) for choices in ordered.values()), default=1)
             if epochs is None or epochs < longest:
                 raise StrategyError(
-                    f"{longest} phases need as many epochs; max_epochs is {epochs}.\n"
-                    "  expected: max_epochs that is not smaller\n"
-                    "  fix: train longer, or pass phases=[...]"
+                    f"{longest} phases need as many epochs; max_epochs is {epochs}",
+                    expected="max_epochs that is not smaller",
+                    fix="train longer, or pass phases=[...]",
                 )
             return
         patterns = {pattern for phase in self.phases for pattern in phase.opens}
@@ -185,8 +185,8 @@ class ProgressiveShrinking(PathSampling):
         if idle or closed or (epochs is not None and 0 <= epochs <= begins):
             raise StrategyError(
                 f"the phases leave {closed} partly closed, name {idle} in vain, and the last "
-                f"begins after {begins} of {epochs} epochs.\n"
-                f"  expected: every label of {sorted(ordered)} open in the last phase, which is "
-                "reached\n"
-                "  fix: correct phases=, such as Phase(5, {'*': None}) as the last"
+                f"begins after {begins} of {epochs} epochs",
+                expected=f"every label of {sorted(ordered)} open in the last phase, which is "
+                "reached",
+                fix="correct phases=, such as Phase(5, {'*': None}) as the last",
             )

@@ -118,9 +118,9 @@ class UniformSampling(BaseOneShotLightningModule):
             if all(found.get(label, choice) == choice for label, choice in memo.items()):
                 return found
         raise ArchitectureError(
-            f"no architecture with {memo} was ranked.\n"
-            "  expected: choices of an architecture in search.ranking\n"
-            "  fix: rank such architectures, or decide less"
+            f"no architecture with {memo} was ranked",
+            expected="choices of an architecture in search.ranking",
+            fix="rank such architectures, or decide less",
         )
 
     def top_k(self, k: int) -> list[Architecture]:
@@ -134,8 +134,8 @@ class UniformSampling(BaseOneShotLightningModule):
             raise ValueError(f"top_k needs k >= 1, got {k}")
         if self.ranking is None:
             raise StrategyError(
-                "uniform sampling prefers no architecture by itself.\n"
-                "  expected: a ranking with the trained weights\n"
-                "  fix: search.rank('all', val_dataloader, metric='val_acc').best"
+                "uniform sampling prefers no architecture by itself",
+                expected="a ranking with the trained weights",
+                fix="search.rank('all', val_dataloader, metric='val_acc').best",
             )
         return [entry.architecture for entry in list(self.ranking)[:k]]

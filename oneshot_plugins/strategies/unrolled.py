@@ -197,10 +197,10 @@ def require_known_rule(optimizer: Optimizer) -> None:
     """
     if type(optimizer) not in RULES:
         raise StrategyError(
-            f"order=2 cannot differentiate through a step of {type(optimizer).__name__}.\n"
-            f"  expected: {', '.join(rule.__name__ for rule in RULES)} of torch.optim, and no "
-            "subclass of them\n"
-            "  fix: use one of them for the weights, or order=1"
+            f"order=2 cannot differentiate through a step of {type(optimizer).__name__}",
+            expected=f"{', '.join(rule.__name__ for rule in RULES)} of torch.optim, and no "
+            "subclass of them",
+            fix="use one of them for the weights, or order=1",
         )
 
 

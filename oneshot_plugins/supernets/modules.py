@@ -119,9 +119,9 @@ class MixedLayer(MixedChoice[LayerChoice]):
             if ismethod(getattr(candidates[names[0]], name, None)):
                 raise StrategyError(
                     f"the method {name!r} of the choice {self.decision.spec.label!r} was used "
-                    "while its candidates are weighted.\n"
-                    "  expected: a call of the choice, which adds up what its candidates give\n"
-                    "  fix: call it, or use a strategy that samples, such as 'random'"
+                    "while its candidates are weighted",
+                    expected="a call of the choice, which adds up what its candidates give",
+                    fix="call it, or use a strategy that samples, such as 'random'",
                 )
         return attribute_of(self, candidates[names[0]], name)
 
@@ -162,9 +162,9 @@ class MixedInput(MixedChoice[InputChoice]):
             if reduction in ("concat", "none") and mixed.original.n_chosen != 1:
                 raise StrategyError(
                     f"the InputChoice at {name!r} cannot be superposed: reduction={reduction!r} "
-                    "keeps its inputs apart.\n"
-                    "  expected: reduction 'sum' or 'mean' for a strategy that weights candidates\n"
-                    "  fix: change the reduction, or use a strategy that samples, such as 'random'"
+                    "keeps its inputs apart",
+                    expected="reduction 'sum' or 'mean' for a strategy that weights candidates",
+                    fix="change the reduction, or use a strategy that samples, such as 'random'",
                 )
         return mixed
 
@@ -214,10 +214,9 @@ class MixedRepeat(Chain, MixedChoice[Repeat]):
         if len(weights) > 1:
             raise StrategyError(
                 f"the blocks of the Repeat at {self.path!r} were asked for one by one while its "
-                "depth is weighted.\n"
-                "  expected: one depth, or a call of the Repeat, which adds up what stands after "
-                "each\n"
-                "  fix: call the Repeat, or use a strategy that samples, such as 'random'"
+                "depth is weighted",
+                expected="one depth, or a call of the Repeat, which adds up what stands after each",
+                fix="call the Repeat, or use a strategy that samples, such as 'random'",
             )
         return next(iter(weights))
 
@@ -252,10 +251,10 @@ def weighted_sum(outputs: Sequence[tuple[Any, Tensor | None]], label: str = "") 
     if len(forms) > 1 or forms[0] is None:
         raise SpaceError(
             f"the candidates of {label!r} return what cannot be added: "
-            f"{', '.join(form or type(first).__name__ for form in forms)}.\n"
-            "  expected: tensors of one shape, or tuples, lists and dicts of such tensors\n"
-            "  fix: return the same from every candidate, or use a strategy that samples, such "
-            "as 'random'"
+            f"{', '.join(form or type(first).__name__ for form in forms)}",
+            expected="tensors of one shape, or tuples, lists and dicts of such tensors",
+            fix="return the same from every candidate, or use a strategy that samples, such as "
+            "'random'",
         )
     if isinstance(first, Mapping):
         return {key: weighted_sum([(v[key], w) for v, w in outputs], label) for key in first}

@@ -51,9 +51,9 @@ class ActivationChoice(Mutable):
         unknown = [name for name in candidates if name not in ACTIVATIONS]
         if unknown or not (candidates or original):
             raise SpaceError(
-                f"ActivationChoice got the candidates {list(candidates)}.\n"
-                f"  expected: some of {list(ACTIVATIONS)}\n"
-                f"  fix: correct {', '.join(unknown) or 'candidates'}"
+                f"ActivationChoice got the candidates {list(candidates)}",
+                expected=f"some of {list(ACTIVATIONS)}",
+                fix=f"correct {', '.join(unknown) or 'candidates'}",
             )
         self.functions = nn.ModuleDict()
         if original is not None:
@@ -61,9 +61,9 @@ class ActivationChoice(Mutable):
             if name in candidates and type(original) is not type(ACTIVATIONS[name]()):
                 raise SpaceError(
                     f"ActivationChoice got an original of a class {type(original).__name__} "
-                    f"beside the candidate {name!r}, which is another one.\n"
-                    "  expected: candidates with different names\n"
-                    f"  fix: leave {name!r} out of candidates, or rename the class"
+                    f"beside the candidate {name!r}, which is another one",
+                    expected="candidates with different names",
+                    fix=f"leave {name!r} out of candidates, or rename the class",
                 )
             # One that works in place would destroy the input of those that run beside it.
             first = copy.deepcopy(original)

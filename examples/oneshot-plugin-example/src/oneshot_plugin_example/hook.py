@@ -57,11 +57,11 @@ def choose_activations(
             return None
         if module.state_dict():
             raise UnsupportedModuleError(
-                f"the {type(module).__name__} at {name!r} has weights.\n"
-                "  expected: activations without any; as a candidate its weights would have "
-                "other names, and checkpoints of your model would not load\n"
-                f"  fix: leave {type(module).__name__} out of replaces=, or write an "
-                "ActivationChoice with original=... into the model"
+                f"the {type(module).__name__} at {name!r} has weights",
+                expected="activations without any; as a candidate its weights would have other "
+                "names, and checkpoints of your model would not load",
+                fix=f"leave {type(module).__name__} out of replaces=, or write an "
+                "ActivationChoice with original=... into the model",
             )
         label = f"activation.{type(module).__name__.lower()}" if share else name
         choice = ActivationChoice(candidates, original=module, label=label)
@@ -87,10 +87,10 @@ def _refuse_functions(module: nn.Module, name: str, replaces: tuple[type[nn.Modu
         what = getattr(function, "__name__", type(function).__name__)
         raise UnsupportedModuleError(
             f"the {type(module).__name__} at {name!r} computes its {attribute}, {what}, in a way "
-            "that no module can take the place of.\n"
-            "  expected: activations that are submodules and are called\n"
-            f"  fix: build it with {attribute}=ActivationChoice(['relu', 'gelu']); or give the "
-            "search a hook before this one that answers True for it, to leave it as it is"
+            "that no module can take the place of",
+            expected="activations that are submodules and are called",
+            fix=f"build it with {attribute}=ActivationChoice(['relu', 'gelu']); or give the "
+            "search a hook before this one that answers True for it, to leave it as it is",
         )
 
 
