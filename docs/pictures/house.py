@@ -51,7 +51,7 @@ CORE = {
     "lightning": ("lightning",),
     "cli": ("cli",),
     "door": ("hookspecs", "discovery"),
-    "architecture": ("architecture",),
+    "architecture": ("architecture", "freezing"),
     "searching": ("searching",),
     "model_space": ("model_space",),
     "kernel": ("errors", "hooks", "traversal", "optimizers", "decision", "supernet"),
