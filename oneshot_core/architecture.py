@@ -277,10 +277,9 @@ class SpaceRecord(NamedTuple):
         if len(lines) > SHOWN:
             lines[SHOWN:] = [f"and {len(lines) - SHOWN} more"]
         raise ArchitectureError(
-            f"{what} comes from another model space:\n"
-            + "".join(f"    {line}\n" for line in lines)
-            + f"  expected: the space {space.fingerprint}, got {self.fingerprint}\n"
-            "  fix: use the model it was searched with"
+            "\n    ".join([f"{what} comes from another model space:", *lines]),
+            expected=f"the space {space.fingerprint}, got {self.fingerprint}",
+            fix="use the model it was searched with",
         )
 
 

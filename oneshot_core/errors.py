@@ -110,9 +110,10 @@ class ConformanceError(OneShotError, AssertionError):
 
 
 def three_parts(what: str, expected: str = "", fix: str = "") -> str:
-    """Return the message of an error; what is not known is left out."""
+    """Return the message of an error; what is not known is left out. A list gets no full stop."""
     parts = [f"  expected: {expected}"] * bool(expected) + [f"  fix: {fix}"] * bool(fix)
-    return "\n".join([what if not parts or what.endswith((".", "?", ":")) else f"{what}.", *parts])
+    ends = not parts or what.endswith((".", "?", ":")) or "\n" in what
+    return "\n".join([what if ends else f"{what}.", *parts])
 
 
 def stopped_by_signal(error: BaseException) -> int | None:

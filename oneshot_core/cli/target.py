@@ -30,12 +30,10 @@ def find_target(target: str, command: str, error: type[OneShotError]) -> Any:
         missing = raised.name or "" if isinstance(raised, ModuleNotFoundError) else ""
         needed = missing if missing and not f"{home}.".startswith(f"{missing}.") else ""
         raise error(
-            f"{target} cannot be found: {describe(raised, target)}.\n"
-            "  expected: space:NAME or package.module:Name\n"
-            + (
-                f"  fix: install what {home} needs: {needed}"
-                if needed
-                else "  fix: correct the name; for a file in this folder, "
-                f"python -m oneshot_core {command} {target}"
-            )
+            f"{target} cannot be found: {describe(raised, target)}",
+            expected="space:NAME or package.module:Name",
+            fix=f"install what {home} needs: {needed}"
+            if needed
+            else "correct the name; for a file in this folder, python -m oneshot_core "
+            f"{command} {target}",
         ) from raised

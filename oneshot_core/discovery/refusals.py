@@ -22,10 +22,10 @@ def unknown_component(wanted: str, records: Iterable[Record]) -> UnknownComponen
     )
     unread = ", ".join(f"{r.id} ({r.state})" for r in records if r.kind == MANIFEST)
     return UnknownComponentError(
-        f"there is no component {wanted!r}.\n"
-        f"  expected: one of {', '.join(names) or '(none)'}\n"
-        f"  fix: {f'did you mean {close}? ' if close else ''}see `oneshot plugins list --all`"
-        + (f"; plugins that were not read: {unread}" if unread else "")
+        f"there is no component {wanted!r}",
+        expected=f"one of {', '.join(names) or '(none)'}",
+        fix=f"{f'did you mean {close}? ' if close else ''}see `oneshot plugins list --all`"
+        + (f"; plugins that were not read: {unread}" if unread else ""),
     )
 
 
@@ -73,18 +73,16 @@ def not_registered(id: str, registered: list[str]) -> UnknownComponentError:
 def requirements_missing(missing: Sequence[Problem]) -> PluginLoadError:
     """Return the error for a project that does not get the plugins that it requires."""
     return PluginLoadError(
-        "this project requires plugins that are not there:\n"
-        + "".join(f"  {problem}\n" for problem in missing)
-        + "  expected: all that the file requires, installed and in use\n"
-        f"  fix: {'; '.join(problem.fix for problem in missing)}"
+        "\n  ".join(["this project requires plugins that are not there:", *map(str, missing)]),
+        expected="all that the file requires, installed and in use",
+        fix="; ".join(problem.fix for problem in missing),
     )
 
 
 def strict_problems(problems: Sequence[Problem]) -> PluginLoadError:
     """Return the error for problems with plugins where the settings allow none."""
     return PluginLoadError(
-        f"{STRICT} is set and there are problems with plugins:\n"
-        + "".join(f"  {problem}\n" for problem in problems)
-        + "  expected: no problems\n"
-        f"  fix: as above, or unset {STRICT}"
+        "\n  ".join([f"{STRICT} is set and there are problems with plugins:", *map(str, problems)]),
+        expected="no problems",
+        fix=f"as above, or unset {STRICT}",
     )

@@ -336,10 +336,9 @@ class ModelSpace:
             wrong += [self._how_broken(c, normal) for c in self._broken(normal)]
         if wrong:
             raise ArchitectureError(
-                "the architecture does not fit this model space:\n"
-                + "".join(f"    {line}\n" for line in wrong)
-                + f"  expected: choices for {sorted(self.specs)}\n"
-                "  fix: use an architecture that was exported from this model"
+                "\n    ".join(["the architecture does not fit this model space:", *wrong]),
+                expected=f"choices for {sorted(self.specs)}",
+                fix="use an architecture that was exported from this model",
             )
         return self.reduce(normal)
 
