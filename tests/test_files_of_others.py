@@ -224,7 +224,7 @@ def test_damaged_probabilities_are_refused_by_a_resumed_run(
 ) -> None:
     recorder = RunRecorder(tmp_path)
     recorder.folder.probabilities.write_text("\n".join(lines) + "\n")
-    refuses(RunError, recorder.folder.probabilities, recorder._lines)
+    refuses(RunError, recorder.folder.probabilities, recorder.folder.read_probabilities)
 
 
 def test_settings_of_plugins_that_are_nested_too_deeply_are_refused(

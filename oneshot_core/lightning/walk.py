@@ -66,6 +66,8 @@ class Walk:
 
     def mutate_early(self) -> None:
         """Walk inside the constructor of a strategy, which asks for the supernet modules."""
+        if self._seen:  # a strategy that overrides mutate asks in the middle of it
+            return
         try:
             self.search.mutate()
         except AttributeError as error:  # nn.Module would say that there are no nas_modules
