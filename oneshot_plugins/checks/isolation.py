@@ -22,7 +22,10 @@ from oneshot_core.errors import ConformanceError
 LIMIT_S = 300.0
 """A check that takes longer is taken to hang."""
 
-_LOGGERS = ("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric")
+_LOGGERS = (
+    *("pytorch_lightning", "lightning_fabric", "lightning.pytorch", "lightning.fabric"),
+    "oneshot_core",
+)
 
 
 @contextmanager

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import oneshot_core as oneshot
+from oneshot_core.lightning.kit import listed
 from oneshot_plugins.strategies.collapse import CollapseAlarm, Gradients
 
 
@@ -52,7 +53,8 @@ def alarms(strategy: str, after: Any, **options: Any) -> list[str]:
         max_epochs=2, accelerator="cpu", callbacks=[alarm], logger=False,
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     ).fit(search, data())  # fmt: skip
-    assert not [o for o in search.architecture_optimizers() if o._optimizer_step_pre_hooks]
+    optimizers = listed(search.architecture_optimizers())
+    assert not [o for o in optimizers if o._optimizer_step_pre_hooks]
     return alarm.alarms
 
 
