@@ -319,5 +319,6 @@ def test_numbers_that_are_missing_are_null_in_json(tmp_path: Path) -> None:
     written = json.loads(ranking.to_json(tmp_path / "ranking.json").read_text())
     assert written["entries"][0] == {
         "architecture": {"a": "x"}, "score": None, "metrics": {"m": None}, "costs": {},
+        "spreads": {},
     }  # fmt: skip
     assert written["baselines"] is None
