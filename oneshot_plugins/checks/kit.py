@@ -71,5 +71,7 @@ def all_checks(registry: Registry | None = None) -> tuple[Check, ...]:
     for each in dict.fromkeys([default_registry(), registry or default_registry()]):
         for record in each.ordered("check"):
             loaded = each.load(record.id)
-            found |= {c.id: c for c in ([loaded] if isinstance(loaded, Check) else loaded)}
+            several = loaded if isinstance(loaded, (list, tuple)) else [loaded]
+            # What is no check fails one of its own, and checks nothing.
+            found |= {c.id: c for c in several if isinstance(c, Check)}
     return tuple(found.values())

@@ -10,7 +10,7 @@ import torch
 import oneshot_core as oneshot
 from oneshot_core import Decision, ParameterSpec, Registry
 from oneshot_core.errors import StrategyError, UnknownComponentError
-from oneshot_plugins.checks import capabilities
+from oneshot_core.testing import capabilities
 from oneshot_plugins.checks.capabilities import choices_of
 from oneshot_plugins.strategies.darts import Darts, SoftmaxDecision
 from oneshot_plugins.strategies.uniform import UniformSampling
