@@ -158,8 +158,8 @@ class TestQueries:
         for kind in ("mutation_hook", "supernet"):
             text = registry().explain_order(kind)
             told = [line.split()[0] for line in text.splitlines()[1:] if not line.startswith(" ")]
-            assert [told[0], *told[-2:]] == ["user", "strategy", "core"]
-            assert set(told[1:-2]) == {"plugin"}
+            assert [*told[:2], *told[-2:]] == ["user", "strategy", "strategy", "core"]
+            assert set(told[2:-2]) == {"plugin"}
             assert text.index("mutation_hooks=[...]") < text.index("mutation_hook:x.h")
             assert text.index("mutation_hook:x.h") < text.index("supernet:repeat")
             assert text.index("supernet:repeat") < text.index("no_default_hook")
