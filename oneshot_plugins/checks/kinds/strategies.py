@@ -50,6 +50,8 @@ def is_a_strategy(subject: Subject) -> None:
         "name the class in the target",
     )
     missing = sorted(getattr(cls, "__abstractmethods__", ()))
+    if cls.make_decision is BaseOneShotLightningModule.make_decision:
+        missing.append("make_decision")
     require(
         not missing,
         f"{cls.__name__} is abstract: it lacks {', '.join(missing)}",
