@@ -132,6 +132,8 @@ SCOPES = {
     "searcher": "Searchers",
     "elastic": "Rules for elastic layers",
     "command": "Commands",
+    "search-method": "Methods of a search",
+    "check": "Checks",
     "cross": "Every supernet module with every strategy",
     "cross-hook": "Every supernet module and space with every mutation hook",
 }

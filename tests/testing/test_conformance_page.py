@@ -94,6 +94,8 @@ IDS = [
     "command.name-is-free",
     "command.declares-arguments",
     "command.help-needs-no-torch",
+    "search-method.is-a-method-of-a-search",
+    "check.is-made-of-checks",
     "cross.supernet-works-with-strategy",
     "cross-hook.what-is-chosen-survives-hook",
 ]
