@@ -23,6 +23,8 @@ from oneshot_plugins.supernets.modules import MixedLayer
 @pytest.fixture(autouse=True)
 def _handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A shell lets what it starts in the background ignore Ctrl-C, and a process hands that on.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -141,5 +141,5 @@ def test_damaged_probabilities_are_told(text: bytes, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
     assert not folder.has_moved()
     folder.probabilities.write_bytes(text)
-    with pytest.raises(RunError, match=r"probabilities\.jsonl' cannot be read(.|\n)*fix: "):
+    with pytest.raises(RunError, match=r"probabilities\.jsonl' is damaged(.|\n)*fix: "):
         folder.has_moved()
