@@ -176,9 +176,8 @@ def _parse(arguments: list[str], words: Sequence[str]) -> argparse.Namespace:
         except PluginSettingsError as error:
             if used is not None:
                 raise
-            print(
-                f"error: {printable(str(error))}", file=sys.stderr
-            )  # and show what there is without plugins
+            # The error is shown, and then the help that there is without plugins.
+            print(f"error: {printable(str(error))}", file=sys.stderr)
             registry = Registry(entry_points=False)
     args, unknown = parser.parse_known_args(arguments)
     if unknown:

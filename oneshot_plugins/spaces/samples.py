@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from oneshot_core import nn as onn
 from oneshot_core.space import choice
-from oneshot_core.testing import Sample
+from oneshot_core.testing import Sample, same_each_time
 
 from .autoformer import AutoFormer, PositionEmbedding
 from .cell_network import CellNetwork
@@ -63,7 +63,7 @@ def token_layers() -> list[Sample]:
     def tokens() -> tuple[Tensor]:
         return (torch.linspace(-1, 1, 2 * 3).reshape(2, 3, 1),)
 
-    return [Sample(_same_each_time(lambda: onn.mutable(PositionEmbedding)(3, width)), tokens)]
+    return [Sample(same_each_time(lambda: onn.mutable(PositionEmbedding)(3, width)), tokens)]
 
 
 def mobilenet_v3() -> list[Sample]:
@@ -125,16 +125,7 @@ def _sample(build: Callable[[], nn.Module], size: int) -> Sample:
         generator = torch.Generator().manual_seed(0)
         return (torch.randn(2, 3, size, size, generator=generator),)
 
-    return Sample(_same_each_time(build), images)
-
-
-def _same_each_time(build: Callable[[], nn.Module]) -> Callable[[], nn.Module]:
-    def built() -> nn.Module:
-        with torch.random.fork_rng():
-            torch.manual_seed(0)
-            return build()
-
-    return built
+    return Sample(same_each_time(build), images)
 
 
 def _of_cells(space: type[CellNetwork], layers: int, **options: Any) -> list[Sample]:
