@@ -391,6 +391,7 @@ class TestPlugins:
         file = tmp_path / "pyproject.toml"
         file.write_text('[tool.oneshot.plugins]\nrequired = ["oneshot-plugin-z"]\n')
         monkeypatch.chdir(tmp_path)
+        oneshot_core.registry.refresh()
         assert main(["plugins", "list"]) == 0
         assert "oneshot-plugin-z: no such plugin is installed" in capsys.readouterr().err
         assert main(["plugins", "doctor"]) == 1
@@ -399,6 +400,8 @@ class TestPlugins:
         assert "oneshot-plugin-z" in capsys.readouterr().err
         file.write_text("")
         assert main(["plugins", "check", "command:demo"]) == 0
+        # The command has a registry of its own; it asked nothing of the program's.
+        assert oneshot_core.registry.missing() == []
 
     def test_list_shows_what_is_switched_off_only_with_all(self, x, capsys, monkeypatch):
         monkeypatch.setenv("ONESHOT_DISABLE_PLUGINS", "strategy:x.a")

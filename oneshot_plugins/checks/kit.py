@@ -11,7 +11,7 @@ Importing this loads no torch; running a check does.
 
 from __future__ import annotations
 
-from oneshot_core.discovery import Registry, default_registry
+from oneshot_core.discovery import FIRST_PARTY, Registry, default_registry
 from oneshot_core.hookspecs import Conformance
 
 from .capabilities import Capability, capabilities
@@ -65,10 +65,16 @@ def all_checks(registry: Registry | None = None) -> tuple[Check, ...]:
     """Return every check there is: the components of the kind ``check``, in their order.
 
     Args:
-        registry: whose checks count beside those that are installed. Imports torch.
+        registry: whose checks count. The installed ones are added where it has none of our own,
+            as a registry that a program fills. Imports torch.
     """
+    registries = [default_registry()] if registry is None else [registry]
+    # The default registry is asked only where it is needed: its first question reads the
+    # settings of the folder that the process happens to be in, and keeps them.
+    if registry is not None and not registry.find("check", FIRST_PARTY):
+        registries = [default_registry(), registry]
     found: dict[str, Check] = {}
-    for each in dict.fromkeys([default_registry(), registry or default_registry()]):
+    for each in registries:
         for record in each.ordered("check"):
             loaded = each.load(record.id)
             several = loaded if isinstance(loaded, (list, tuple)) else [loaded]
