@@ -16,6 +16,11 @@ SUBSET := tests/lightning tests/plugins/test_strategies.py \
 	tests/test_docs.py::test_the_readme_search_runs_and_saves_its_architecture \
 	tests/test_docs.py::test_the_recipes_for_contributors_run_and_work_with_every_strategy
 
+# Beside the CPU wheel of torch, torchvision cannot be imported without help, and torchmetrics
+# imports it wherever it is found. So the tests have it in a folder of its own (tests/models.py).
+VISION = $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade \
+	--target $(VENV)/vision timm torchvision
+
 .PHONY: demo test test-nightly test-versions lint docs bench clean
 demo: $(VENV)/.ready-demo
 	$(BIN)/oneshot demo --out demo-run $(ARGS)
@@ -61,6 +66,7 @@ $(VENV)/.ready-%: pyproject.toml constraints.txt
 		|| { echo "Python 3.10 or later is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
+	$(if $(filter dev,$*),$(VISION))
 	touch $@
 
 clean:

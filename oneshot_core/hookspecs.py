@@ -61,6 +61,14 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
             "`oneshot_core.nn.LayerRule` subclass",
             "layers of `oneshot.nn`, for the classes in `handles`",
         ),
+        "adapter": Kind(
+            "`oneshot_plugins.pretrained.adapter.Adapter`",
+            "`oneshot.elastic(model, ...)`, for the classes in `handles`",
+        ),
+        "importance": Kind(
+            "function `(model, extents, batches) -> {size: scores}`",
+            "`oneshot.elastic(model, ..., importance=NAME)`",
+        ),
         "strategy": Kind("`BaseOneShotLightningModule` subclass", "`oneshot.search(model, NAME)`"),
         "searcher": Kind(
             "generator function `(space, *, budget, seed, ...)` that yields architectures and is "

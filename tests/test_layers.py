@@ -59,11 +59,12 @@ MAY_IMPORT = {
     "demo": {"costs", "spaces"},
     "elastic": {"supernets"},
     "inspect": {"costs", "ranking", "run"},
+    "pretrained": {"elastic"},
     "ranking": {"costs"},
     "run": {"costs", "ranking"},
     "search": {"ranking"},
     "spaces": {"cells", "elastic", "supernets"},
-    "strategies": {"costs"},
+    "strategies": {"costs", "distillation"},
 }
 """Which of our plugins imports which others."""
 

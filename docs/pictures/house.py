@@ -79,6 +79,7 @@ PLACES = {
     "report": (0, 4), "checks": (1, 4), "scaffold": (2, 4), "search": (0, 2), "inspect": (1, 3),
     "demo": (2, 3), "run": (1, 2), "spaces": (3, 2), "strategies": (0, 1), "ranking": (1, 1),
     "cells": (2, 1), "elastic": (3, 1), "costs": (1, 0), "supernets": (3, 0),
+    "pretrained": (2, 0), "distillation": (0, 0),
 }  # fmt: skip
 """Plugin -> column from the left and row from below; who imports stands above."""
 

@@ -1,0 +1,1 @@
+"""Pretrained, unmodified models become supernets: tracing, adapters, importance, saving."""
