@@ -88,9 +88,7 @@ class Selection:
     fixed: tuple[Fixed, ...]
 
 
-def choose(
-    model: nn.Module, traced: Trace, uses: Sequence[Use], request: Request
-) -> Selection:
+def choose(model: nn.Module, traced: Trace, uses: Sequence[Use], request: Request) -> Selection:
     """Decide which sizes can be chosen, give them labels and candidates.
 
     Args:
@@ -130,7 +128,8 @@ def choose(
                 stays[use.size] = "it was not asked for"
     asked = [use for use in uses if use.size in wanted and use.size not in stays]
     groups = groups_of(asked, names, per_layer=request.per_layer, apart=apart)
-    chosen, new = [], {}
+    chosen: list[Chosen] = []
+    new: dict[Size, Size] = {}
     for group in groups:
         values = request.rules.candidates(
             group.uses[0].size, group.role, wanted[group.uses[0].size], group.label
@@ -161,7 +160,11 @@ def _too_small(group: Group, request: Request) -> str:
     if group.full == 1:
         return "it is 1"
     step = request.rules.step(group.role, group.uses[0].size)
-    return f"no smaller multiple of {step} was asked for" if step > 1 else "no smaller value was asked for"
+    return (
+        f"no smaller multiple of {step} was asked for"
+        if step > 1
+        else "no smaller value was asked for"
+    )
 
 
 def _require_roles(model: nn.Module, free: Sequence[Use], request: Request) -> None:

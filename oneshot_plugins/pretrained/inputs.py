@@ -67,7 +67,9 @@ def _own_inputs(model: nn.Module) -> Call:
     main = getattr(model, "main_input_name", None)
     size = getattr(config, "image_size", None)
     if main == "pixel_values" and isinstance(size, int):
-        return Call((), {"pixel_values": torch.zeros(1, getattr(config, "num_channels", 3), size, size)})
+        return Call(
+            (), {"pixel_values": torch.zeros(1, getattr(config, "num_channels", 3), size, size)}
+        )
     dummy = getattr(model, "dummy_inputs", None)
     if main == "input_ids" and isinstance(dummy, Mapping):
         ids = dummy["input_ids"] % getattr(config, "vocab_size", 2)

@@ -127,7 +127,9 @@ def uses_of(
         writers = list(dict.fromkeys(written)) or [places[0].path]
         paths = [place.path for place in places]
         spread = role in ("hidden", "channels") and len(writers) > 1
-        uses.append(Use(size, role, tuple(places), _common(writers if spread else paths), writers[0]))
+        uses.append(
+            Use(size, role, tuple(places), _common(writers if spread else paths), writers[0])
+        )
     return uses
 
 
@@ -165,8 +167,8 @@ def _role(
         return "unread"
     if every & {"conv-in", "depthwise"} or ("conv-out" in every and "out" not in every):
         return "channels"
-    if any(_counts(size, extents[p.tensor][p.dim]) for p in kinds):
-        return "heads"
+    if features := {n for p in kinds for n in _features(size, extents[p.tensor][p.dim])}:
+        return "heads" if len(features) == 1 else "kv"
     writers = {p.path for p, kind in kinds.items() if kind == "out"}
     readers = {p.path for p, kind in kinds.items() if kind == "in"}
     begins = every & {"conv-out"} or any(
@@ -184,9 +186,13 @@ def _is_gated(writers: Iterable[str], readers: Iterable[str]) -> bool:
     return len(readers) == 1 and len(writers) == _RESIDUAL and len(parents) == 1
 
 
-def _counts(size: Size, extent: Extent) -> bool:
-    """Say whether the size stands in front of another factor: heads of several features each."""
-    return any(size in term and term.index(size) < len(term) - 1 for term in extent.terms)
+def _features(size: Size, extent: Extent) -> set[int]:
+    """Return how many features each of ``size`` stands for, if it counts heads; else nothing.
+
+    Several numbers mean groups: the keys have one head where the queries have several.
+    """
+    inner = [term[term.index(size) + 1 :] for term in extent.terms if size in term]
+    return {Extent.of(*factors).full for factors in inner if factors}
 
 
 def _grouped_queries(extents: Extents) -> dict[Size, str]:
@@ -253,7 +259,7 @@ def names_of(uses: Sequence[Use]) -> dict[Size, str]:
     by_name: dict[str, list[Use]] = defaultdict(list)
     streams = [use for use in uses if use.role == "hidden"]
     for use in uses:
-        path = "" if streams == [use] else use.path
+        path = "" if streams == [use] else use.path or use.layer
         by_name[_join(path, use.role)].append(use)
     names: dict[Size, str] = {}
     taken: set[str] = set()

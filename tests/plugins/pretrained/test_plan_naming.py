@@ -90,7 +90,9 @@ def test_sizes_are_named_by_the_module_that_holds_them_and_their_role() -> None:
 
 
 def test_sizes_of_equal_role_share_a_label_unless_each_layer_is_to_have_its_own() -> None:
-    uses = [u for u in uses_of(Encoder(), encoder_extents()) if u.role in ("hidden", "heads", "ffn")]
+    uses = [
+        u for u in uses_of(Encoder(), encoder_extents()) if u.role in ("hidden", "heads", "ffn")
+    ]
     names = names_of(uses)
     shared = groups_of(uses, names, per_layer=False)
     assert [(group.label, len(group.uses)) for group in shared] == [
