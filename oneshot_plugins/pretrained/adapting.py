@@ -1,0 +1,339 @@
+"""Find the adapters of a model, and resolve what they say to the names of this model.
+
+The adapter of a module is the one whose ``handles`` names its class, or the nearest base of that.
+A model may hold several: a task of a user that holds a ``BertModel`` gets the adapter of BERT for
+that submodule, and a layer of torch inside may have one of its own. Where two say something about
+one attribute, the outer one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from torch import nn
+
+from oneshot_core.discovery import Record, Registry, default_registry
+from oneshot_core.errors import PluginError
+from oneshot_plugins.elastic.extent import Extent, Size, Values
+
+from .adapter import ROLES, Adapter, Blocks, Role
+from .expression import Dim, Parsed, matching, number_of, parse, tensors_of
+
+__all__ = ["Adapters", "Following", "Found", "Place", "Stack", "find_adapters"]
+
+Extents = Mapping[str, Mapping[int, Extent]]
+"""Dotted tensor name -> dimension -> what it is; see :mod:`oneshot_plugins.elastic.extent`."""
+
+
+class Found(NamedTuple):
+    """An adapter and the module that it is for: its path, and who says so."""
+
+    path: str
+    adapter: Adapter
+    name: str
+
+
+class Place(NamedTuple):
+    """Where the size of a role is: the dimension of a tensor, and the block that it is in."""
+
+    role: Role
+    tensor: str
+    dim: int
+    block: str
+
+
+class Stack(NamedTuple):
+    """The blocks of one stack, in the order in which they run.
+
+    Args:
+        path: of the module that holds them.
+        blocks: paths of all of them.
+        optional: paths of those that can be skipped.
+        said: the declaration.
+        name: of the adapter.
+    """
+
+    path: str
+    blocks: tuple[str, ...]
+    optional: tuple[str, ...]
+    said: Blocks
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Following:
+    """The value of an attribute that follows sizes; called with the values of sizes.
+
+    Args:
+        text: the expression.
+        lengths: dimension -> what it is, or its length where no size has an influence.
+        numbers: name -> number of the module, as it was when the adapter was read.
+
+    >>> heads = Size("heads", 12)
+    >>> rows = {Dim("query.weight", 0): Extent.of(heads, 32)}
+    >>> Following("query.weight:0 / head_dim", rows, {"head_dim": 32})({heads: 4})
+    4
+    """
+
+    text: str
+    lengths: Mapping[Dim, Extent | int]
+    numbers: Mapping[str, int]
+
+    @property
+    def sizes(self) -> tuple[Size, ...]:
+        """The sizes that have an influence, each once, in order."""
+        extents = (e for e in self.lengths.values() if isinstance(e, Extent))
+        return tuple(dict.fromkeys(size for extent in extents for size in extent.sizes))
+
+    def __call__(self, values: Values) -> Any:
+        """Return the value of the attribute where the sizes have ``values``."""
+
+        def length(dim: Dim) -> int:
+            known = self.lengths[dim]
+            return known.at(values) if isinstance(known, Extent) else known
+
+        return parse(self.text).evaluate(length, self.numbers.__getitem__)
+
+
+class Followed(NamedTuple):
+    """An attribute of a module that an adapter says follows from lengths."""
+
+    module: str
+    attribute: str
+    parsed: Parsed
+    adapter: str
+
+
+@dataclass(frozen=True, slots=True)
+class Adapters:
+    """What the adapters of one model say, with the names of that model; nothing is changed.
+
+    Args:
+        found: the adapters, outer ones first.
+    """
+
+    found: tuple[Found, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.found)
+
+    def followed(self, model: nn.Module) -> list[Followed]:
+        """Return the attributes that follow sizes, each once, outer adapters first.
+
+        An attribute that a module does not have is left out.
+
+        Raises:
+            PluginError: an expression has not the value of the attribute in the model as it is.
+        """
+        tensors = tensors_of(model)
+        modules = dict(model.named_modules(remove_duplicate=False))
+        known: dict[tuple[str, str], Followed] = {}
+        for path, adapter, name in self.found:
+            for pattern, said in adapter.follows.items():
+                for module in matching(modules, joined(path, pattern)):
+                    for attribute, texts in said.items():
+                        if (module, attribute) in known or not hasattr(modules[module], attribute):
+                            continue
+                        parsed = _first(texts, module, tensors)
+                        if parsed is not None:
+                            one = Followed(module, attribute, parsed, name)
+                            _require_present_value(one, model, modules[module], tensors)
+                            known[module, attribute] = one
+        return list(known.values())
+
+    def run_time_attributes(
+        self, model: nn.Module, extents: Extents
+    ) -> dict[str, dict[str, Following]]:
+        """Return module path -> attribute -> what it is at run time, for ``make_elastic``.
+
+        Args:
+            model: as it was when the adapters were looked up.
+            extents: which dimensions follow sizes; attributes that depend on none are left out.
+
+        Raises:
+            PluginError: an expression has not the value of the attribute in the model as it is.
+        """
+        tensors = tensors_of(model)
+        table: dict[str, dict[str, Following]] = {}
+        for module, attribute, parsed, _ in self.followed(model):
+            lengths: dict[Dim, Extent | int] = {}
+            for dim in parsed.dims:
+                name = joined(module, dim.tensor)
+                full = tensors[name].shape[dim.dim]
+                lengths[dim] = extents.get(name, {}).get(dim.dim, full)
+            numbers = {n: number_of(model, module, n) for n in _names(parsed)}
+            following = Following(parsed.text, lengths, numbers)
+            if following.sizes:
+                table.setdefault(module, {})[attribute] = following
+        return table
+
+    def roles(self, model: nn.Module, extents: Extents) -> dict[Size, Place]:
+        """Return which size has which role, as far as the adapters know.
+
+        A dimension of the queries is often ``groups * queries * head_dim``. The groups are the
+        size of the keys, so they have the role ``kv``, and what is left has the role ``heads``.
+
+        Args:
+            model: whose tensors ``extents`` names.
+            extents: what the tracer found.
+        """
+        tensors = tensors_of(model)
+        blocks = [block for stack in self.stacks(model) for block in stack.blocks]
+        known: dict[Size, Place] = {}
+        for role in sorted(ROLES, key=lambda role: role == "heads"):
+            for path, adapter, _ in self.found:
+                for dim in adapter.dims(role):
+                    for name in matching(tensors, joined(path, dim.tensor)):
+                        extent = extents.get(name, {}).get(dim.dim)
+                        free = [s for s in extent.sizes if s not in known] if extent else []
+                        if free:
+                            place = Place(role, name, dim.dim, _block_of(name, blocks))
+                            known[free[0]] = place
+        return known
+
+    def stacks(self, model: nn.Module) -> list[Stack]:
+        """Return the stacks of blocks that can be skipped, as they are in ``model``."""
+        found: list[Stack] = []
+        modules = dict(model.named_modules(remove_duplicate=False))
+        for path, adapter, name in self.found:
+            for said in adapter.blocks:
+                groups: dict[str, list[str]] = {}
+                for block in matching(modules, joined(path, said.path)):
+                    groups.setdefault(block.rpartition(".")[0], []).append(block)
+                for holder, blocks in groups.items():
+                    if any(set(blocks) & set(known.blocks) for known in found):
+                        continue  # an outer adapter has said it
+                    optional = tuple(_optional(blocks, said, modules))
+                    if not optional:
+                        continue
+                    found.append(Stack(holder, tuple(blocks), optional, said, name))
+        return found
+
+    def packed(self, model: nn.Module) -> dict[str, dict[int, tuple[str, Parsed]]]:
+        """Return tensor -> dimension -> (module path, its length in terms of others)."""
+        table: dict[str, dict[int, tuple[str, Parsed]]] = {}
+        tensors = tensors_of(model)
+        modules = dict(model.named_modules(remove_duplicate=False))
+        for path, adapter, _ in self.found:
+            for pattern, said in adapter.packed.items():
+                for module in matching(modules, joined(path, pattern)):
+                    for key, text in said.items():
+                        (dim,) = parse(key).dims
+                        name = joined(module, dim.tensor)
+                        if name in tensors:
+                            of = table.setdefault(name, {})
+                            of.setdefault(dim.dim, (module, parse(text)))
+        return table
+
+
+def find_adapters(
+    model: nn.Module, *, adapter: Adapter | None = None, registry: Registry | None = None
+) -> Adapters:
+    """Return the adapters of a model: of its own class, and of its submodules' classes.
+
+    Args:
+        model: a module; nothing about it is changed.
+        adapter: takes the place of the one that would be found for ``model`` itself.
+        registry: where components are looked up; None takes the default.
+
+    Raises:
+        PluginError: a component of the kind ``adapter`` is none.
+        PluginLoadError: one that is needed cannot be loaded.
+    """
+    registry = default_registry() if registry is None else registry
+    records = registry.ordered("adapter")
+    nearest: dict[type, Record | None] = {}
+    found: list[Found] = []
+    for path, module in model.named_modules():
+        if not path and adapter is not None:
+            found.append(Found(path, adapter, "adapter="))
+            continue
+        cls = type(module)
+        if cls not in nearest:
+            nearest[cls] = _nearest(cls, records)
+        record = nearest[cls]
+        if record is not None:
+            found.append(Found(path, _loaded(registry, record), record.id))
+    return Adapters(tuple(found))
+
+
+def joined(path: str, below: str) -> str:
+    """Return the dotted path of what is at ``below`` in the module at ``path``."""
+    return f"{path}.{below}".strip(".")
+
+
+def _nearest(cls: type, records: Sequence[Record]) -> Record | None:
+    for base in cls.__mro__:
+        if base is nn.Module:
+            return None
+        for record in records:
+            if record.names(base):
+                return record
+    return None
+
+
+def _loaded(registry: Registry, record: Record) -> Adapter:
+    loaded = registry.load(record.id)
+    if not isinstance(loaded, Adapter):
+        raise PluginError(
+            f"{record.id} of {record.source} is a {type(loaded).__name__}",
+            expected="an oneshot_plugins.pretrained.adapter.Adapter",
+            fix=f"let the target {record.component.target!r} name one",
+        )
+    return loaded
+
+
+def _first(texts: str | tuple[str, ...], module: str, tensors: Mapping[str, Any]) -> Parsed | None:
+    """Return the first expression of which all tensors exist; counts of modules are not asked."""
+    for text in texts if isinstance(texts, tuple) else (texts,):
+        if not text.startswith("#"):
+            parsed = parse(text)
+            if all(joined(module, dim.tensor) in tensors for dim in parsed.dims):
+                return parsed
+    return None
+
+
+def _names(parsed: Parsed) -> Iterator[str]:
+    yield from (f.value for f in parsed.factors if isinstance(f.value, str))
+
+
+def _require_present_value(
+    one: Followed, model: nn.Module, module: nn.Module, tensors: Mapping[str, Any]
+) -> None:
+    said = one.parsed.evaluate(
+        lambda dim: tensors[joined(one.module, dim.tensor)].shape[dim.dim],
+        lambda name: number_of(model, one.module, name),
+    )
+    present = getattr(module, one.attribute)
+    if present != said:
+        raise PluginError(
+            f"{one.adapter} says that {one.attribute} of the {type(module).__name__} at "
+            f"{one.module!r} is {one.parsed.text!r}, which is {said}, and it is {present!r}",
+            expected="an expression with the value of the attribute in the model as it is",
+            fix="correct the adapter, or switch it off: "
+            f"oneshot_core.registry.disable({one.adapter!r})",
+        )
+
+
+def _block_of(tensor: str, blocks: Sequence[str]) -> str:
+    inside = [block for block in blocks if tensor.startswith(f"{block}.")]
+    return max(inside, key=len, default="")
+
+
+def _optional(
+    blocks: Sequence[str], said: Blocks, modules: Mapping[str, nn.Module]
+) -> Iterator[str]:
+    kept = {blocks[n] for n in said.keep if -len(blocks) <= n < len(blocks)}
+    attribute = said.where.removeprefix("not ")
+    for block in blocks:
+        if block in kept:
+            continue
+        if said.where:
+            value = getattr(modules[block], attribute, None)
+            # A module that has children or none: its truth says nothing, that it is there does.
+            true = value is not None and value is not False
+            if true == said.where.startswith("not "):
+                continue
+        yield block
