@@ -90,8 +90,8 @@ class Blocks:
             _check("Blocks", name, value, good, "a tuple of names")
         good = bool(self.index) or not self.lists
         _check("Blocks", "lists", self.lists, good, "index, too: it says which blocks are left")
-        good = isinstance(self.where, str) and (not self.where or _WHERE.fullmatch(self.where))
-        _check("Blocks", "where", self.where, bool(good), "an attribute, or 'not ' and one")
+        good = isinstance(self.where, str) and bool(not self.where or _WHERE.fullmatch(self.where))
+        _check("Blocks", "where", self.where, good, "an attribute, or 'not ' and one")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,8 +113,6 @@ class Adapter:
             size when it was built, and uses. Paths and names are relative to the module. Of
             several expressions, the first counts of which the tensors exist. ``"#layers.*"``
             counts modules; such a number is corrected when a network is frozen.
-        packed: path of modules -> dimension of a tensor -> its length in terms of others, where
-            one tensor holds several: ``{"c_attn.weight:1": "3 * c_proj.weight:0"}``.
         depth: the blocks that can be skipped, as :class:`Blocks` or a path of them; or a tuple
             of these, one for each stack.
         config: name of a number in the ``config`` of the model -> its value in terms of roles,
@@ -138,7 +136,6 @@ class Adapter:
     follows: Mapping[str, Mapping[str, Expression | tuple[Expression, ...]]] = field(
         default_factory=dict
     )
-    packed: Mapping[str, Mapping[str, Expression]] = field(default_factory=dict)
     depth: str | Blocks | tuple[str | Blocks, ...] = ()
     config: Mapping[str, Expression] = field(default_factory=dict)
     needs: tuple[tuple[Expression, Expression], ...] = ()
@@ -148,8 +145,7 @@ class Adapter:
             for text in self.seeds(role):
                 good = isinstance(text, str) and len(parse(text).dims) == 1
                 _check("Adapter", role, text, good, "an expression with one dimension of a tensor")
-        for name in ("follows", "packed"):
-            self._check_table(name)
+        self._check_follows()
         _check("Adapter", "depth", self.depth, all(self.blocks), "paths, or Blocks")
         good = isinstance(self.config, Mapping) and all(isinstance(t, str) for t in self.config)
         _check("Adapter", "config", self.config, good, "name -> expression over roles")
@@ -159,16 +155,16 @@ class Adapter:
             good = isinstance(pair, tuple) and len(pair) == 2
             _check("Adapter", "needs", pair, good, "a pair of expressions that must be equal")
 
-    def _check_table(self, name: str) -> None:
-        table = getattr(self, name)
-        _check("Adapter", name, table, _is_table(table), "path -> name -> expression")
+    def _check_follows(self) -> None:
+        table = self.follows
+        good = isinstance(table, Mapping) and all(isinstance(t, Mapping) for t in table.values())
+        _check("Adapter", "follows", table, good, "path -> attribute -> expression")
         for path, said in table.items():
-            _check("Adapter", name, path, _is_path(path), _GLOB)
-            for key, texts in said.items():
+            _check("Adapter", "follows", path, _is_path(path), _GLOB)
+            for attribute, texts in said.items():
+                _check("Adapter", "follows", attribute, attribute.isidentifier(), "an attribute")
                 for text in texts if isinstance(texts, tuple) else (texts,):
-                    _check_expression(name, text)
-                good = len(parse(key).dims) == (name == "packed")
-                _check("Adapter", name, key, good, "an attribute, or a dimension for packed")
+                    _check_expression("follows", text)
 
     @property
     def blocks(self) -> tuple[Blocks, ...]:
@@ -190,8 +186,7 @@ class Adapter:
         """Yield (argument, path) for each path of a tensor or module, as it was written."""
         for role in ROLES:
             yield from ((role, dim.tensor) for dim in self.dims(role))
-        for name in ("follows", "packed"):
-            yield from ((name, path) for path in getattr(self, name))
+        yield from (("follows", path) for path in self.follows)
         yield from (("depth", stack.path) for stack in self.blocks)
         for text in self.config.values():
             if text.startswith("#"):
@@ -207,10 +202,6 @@ _GLOB = "a dotted path such as 'layers.*.mlp', in which * stands for one name"
 
 def _is_path(path: object) -> bool:
     return isinstance(path, str) and _PATH.fullmatch(path) is not None
-
-
-def _is_table(table: object) -> bool:
-    return isinstance(table, Mapping) and all(isinstance(t, Mapping) for t in table.values())
 
 
 def _check_expression(argument: str, text: object) -> None:

@@ -4,6 +4,13 @@ The adapter of a module is the one whose ``handles`` names its class, or the nea
 A model may hold several: a task of a user that holds a ``BertModel`` gets the adapter of BERT for
 that submodule, and a layer of torch inside may have one of its own. Where two say something about
 one attribute, the outer one counts.
+
+    adapters = find_adapters(model)
+    traced = trace(model, args, kwargs, attributes=adapters.traced_attributes(model))
+    roles = adapters.roles(model, traced.extents)      # size -> "hidden", "ffn", "heads", ...
+    stacks = adapters.stacks(model)                    # which blocks can be skipped
+    attributes = adapters.run_time_attributes(model, extents)   # for make_elastic
+    attach(model, adapters)                            # of .correcting: frozen networks
 """
 
 from __future__ import annotations
@@ -20,8 +27,9 @@ from oneshot_plugins.elastic.extent import Extent, Size, Values
 
 from .adapter import ROLES, Adapter, Blocks, Role
 from .expression import Dim, Parsed, matching, number_of, parse, tensors_of
+from .trace import Follow
 
-__all__ = ["Adapters", "Following", "Found", "Place", "Stack", "find_adapters"]
+__all__ = ["Adapters", "Followed", "Following", "Found", "Stack", "find_adapters"]
 
 Extents = Mapping[str, Mapping[int, Extent]]
 """Dotted tensor name -> dimension -> what it is; see :mod:`oneshot_plugins.elastic.extent`."""
@@ -33,15 +41,6 @@ class Found(NamedTuple):
     path: str
     adapter: Adapter
     name: str
-
-
-class Place(NamedTuple):
-    """Where the size of a role is: the dimension of a tensor, and the block that it is in."""
-
-    role: Role
-    tensor: str
-    dim: int
-    block: str
 
 
 class Stack(NamedTuple):
@@ -169,28 +168,42 @@ class Adapters:
                 table.setdefault(module, {})[attribute] = following
         return table
 
-    def roles(self, model: nn.Module, extents: Extents) -> dict[Size, Place]:
+    def traced_attributes(self, model: nn.Module) -> dict[str, dict[str, Follow]]:
+        """Return module path -> attribute -> the length that it follows, for the tracer.
+
+        Attributes that are no whole numbers, such as a square root, are left out: they have no
+        influence on shapes.
+
+        Raises:
+            PluginError: an expression has not the value of the attribute in the model as it is, or
+                divides by more than one dimension.
+        """
+        table: dict[str, dict[str, Follow]] = {}
+        for one in self.followed(model):
+            if one.parsed.power == 1 and one.parsed.dims:
+                table.setdefault(one.module, {})[one.attribute] = _follow(one, model)
+        return table
+
+    def roles(self, model: nn.Module, extents: Extents) -> dict[Size, str]:
         """Return which size has which role, as far as the adapters know.
 
-        A dimension of the queries is often ``groups * queries * head_dim``. The groups are the
-        size of the keys, so they have the role ``kv``, and what is left has the role ``heads``.
+        A dimension of the queries may be ``groups * queries * head_dim``. The groups are the
+        size of the keys, so they have the role ``"kv"``, and what is left has the role
+        ``"queries"``: so many for each group. Without groups it has the role ``"heads"``.
 
         Args:
             model: whose tensors ``extents`` names.
             extents: what the tracer found.
         """
         tensors = tensors_of(model)
-        blocks = [block for stack in self.stacks(model) for block in stack.blocks]
-        known: dict[Size, Place] = {}
-        for role in sorted(ROLES, key=lambda role: role == "heads"):
+        known: dict[Size, str] = {}
+        for role in sorted(ROLES, key=lambda role: role == "heads"):  # last: see above
             for path, adapter, _ in self.found:
                 for dim in adapter.dims(role):
                     for name in matching(tensors, joined(path, dim.tensor)):
                         extent = extents.get(name, {}).get(dim.dim)
-                        free = [s for s in extent.sizes if s not in known] if extent else []
-                        if free:
-                            place = Place(role, name, dim.dim, _block_of(name, blocks))
-                            known[free[0]] = place
+                        if extent is not None:
+                            known |= _roles_in(extent, role, known)
         return known
 
     def stacks(self, model: nn.Module) -> list[Stack]:
@@ -210,22 +223,6 @@ class Adapters:
                         continue
                     found.append(Stack(holder, tuple(blocks), optional, said, name))
         return found
-
-    def packed(self, model: nn.Module) -> dict[str, dict[int, tuple[str, Parsed]]]:
-        """Return tensor -> dimension -> (module path, its length in terms of others)."""
-        table: dict[str, dict[int, tuple[str, Parsed]]] = {}
-        tensors = tensors_of(model)
-        modules = dict(model.named_modules(remove_duplicate=False))
-        for path, adapter, _ in self.found:
-            for pattern, said in adapter.packed.items():
-                for module in matching(modules, joined(path, pattern)):
-                    for key, text in said.items():
-                        (dim,) = parse(key).dims
-                        name = joined(module, dim.tensor)
-                        if name in tensors:
-                            of = table.setdefault(name, {})
-                            of.setdefault(dim.dim, (module, parse(text)))
-        return table
 
 
 def find_adapters(
@@ -295,6 +292,38 @@ def _first(texts: str | tuple[str, ...], module: str, tensors: Mapping[str, Any]
     return None
 
 
+def _follow(one: Followed, model: nn.Module) -> Follow:
+    """Return an expression in the form that the tracer takes."""
+    times, over = 1, 1
+    dims: list[tuple[str, int]] = []
+    per: list[tuple[str, int]] = []
+    for value, divides in ((f.value, f.divides) for f in one.parsed.factors):
+        if isinstance(value, Dim):
+            place = joined(one.module, value.tensor), value.dim
+            (per if divides else dims).append(place)
+        else:
+            number = value if isinstance(value, int) else number_of(model, one.module, value)
+            times, over = (times, over * number) if divides else (times * number, over)
+    if len(dims) != 1 or len(per) > 1:
+        raise PluginError(
+            f"{one.adapter} says that {one.attribute} of {one.module!r} is {one.parsed.text!r}",
+            expected="one dimension, divided by at most one other, times and over numbers",
+            fix="name the dimension that is as long as the product, if there is one",
+        )
+    return Follow(*dims[0], times, over, per[0] if per else None)
+
+
+def _roles_in(extent: Extent, role: Role, known: Mapping[Size, str]) -> dict[Size, str]:
+    """Return what a dimension says about its sizes, if it is the seed of a role."""
+    free = [size for size in extent.sizes if size not in known]
+    if role not in ("heads", "kv"):
+        # In heads * 32, the size counts heads, also where the product is the hidden size.
+        return {size: role for size in free if extent.full == size.full}
+    if role == "heads" and len(free) < len(extent.sizes):
+        return dict.fromkeys(free, "queries")
+    return dict.fromkeys(free[:1], role)
+
+
 def _names(parsed: Parsed) -> Iterator[str]:
     yield from (f.value for f in parsed.factors if isinstance(f.value, str))
 
@@ -315,11 +344,6 @@ def _require_present_value(
             fix="correct the adapter, or switch it off: "
             f"oneshot_core.registry.disable({one.adapter!r})",
         )
-
-
-def _block_of(tensor: str, blocks: Sequence[str]) -> str:
-    inside = [block for block in blocks if tensor.startswith(f"{block}.")]
-    return max(inside, key=len, default="")
 
 
 def _optional(

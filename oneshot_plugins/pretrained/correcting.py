@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -176,11 +177,9 @@ def _values(
         parsed = parse(text)
         (dim,) = parsed.dims
         for name in matching(tensors, dim.tensor):
+            length = tensors[name].shape[dim.dim]
             values.add(
-                parsed.evaluate(
-                    lambda dim, name=name: tensors[name].shape[dim.dim],
-                    lambda number, name=name: number_of(network, name, number),
-                )
+                parsed.evaluate({dim: length}.__getitem__, partial(number_of, network, name))
             )
     return sorted(values)
 

@@ -57,10 +57,6 @@ GPT2: Final = Adapter(
             "num_heads": "c_proj.weight:0 / head_dim",
         },
     },
-    packed={
-        "h.*.attn": {"c_attn.weight:1": "3 * c_proj.weight:0"},
-        "h.*.crossattention": {"c_attn.weight:1": "2 * c_proj.weight:0"},
-    },
     depth=Blocks("h.*", index=("attn.layer_idx", "crossattention.layer_idx")),
     config={"n_embd": "hidden", "n_inner": "ffn", "n_head": "heads", "n_layer": "#h.*"},
     needs=(("hidden / heads", "h.0.attn.head_dim"),),

@@ -18,7 +18,6 @@ MULTIHEAD_ATTENTION: Final = Adapter(
             "vdim": ("v_proj_weight:1", "in_proj_weight:1"),
         }
     },
-    packed={"": {"in_proj_weight:0": "3 * out_proj.weight:1"}},
 )
 """torch divides ``embed_dim`` by the heads, so the hidden size consists of whole heads."""
 
