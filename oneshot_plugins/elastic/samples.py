@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import oneshot_core as oneshot
 from oneshot_core import nn as onn
 from oneshot_core.testing import Sample, same_each_time
+from oneshot_plugins.elastic.extent import Extent, Size
+from oneshot_plugins.elastic.module import make_elastic
 
 WIDTH = oneshot.choice([2, 4], label="width")
 KERNEL = oneshot.choice([1, 3], label="kernel")
@@ -23,6 +25,30 @@ def layers() -> list[Sample]:
         *linear(),
         _sample(lambda: onn.Conv2d(2, 2 * WIDTH, KERNEL, padding=KERNEL // 2), 2, 2, 6, 6),
         _sample(lambda: onn.LayerNorm(4, eps=oneshot.choice([1e-5, 1e-2], label="eps")), 3, 4),
+    ]
+
+
+def modules() -> list[Sample]:
+    """Return modules of torch with one size and with two."""
+
+    def made(build: Callable[[], nn.Module], table: Any, choices: Any) -> Callable[[], nn.Module]:
+        return lambda: make_elastic(build(), table, choices)
+
+    out, heads = Size("out", 6), Size("heads", 2)
+    rows = {"weight": {0: Extent.of(out)}, "bias": {0: Extent.of(out)}}
+    packed = Extent.of(3, heads, 4)
+    return [
+        _sample(made(lambda: nn.Linear(4, 6), rows, {out: [1, 3, 6]}), 3, 4),
+        _sample(made(lambda: nn.Conv1d(2, 6, 3), rows, {out: [2, 6]}), 2, 2, 5),
+        _sample(
+            made(
+                lambda: nn.Linear(8, 24),
+                {"weight": {0: packed}, "bias": {0: packed}},
+                {heads: [1, 2]},
+            ),
+            3,
+            8,
+        ),
     ]
 
 
