@@ -10,7 +10,7 @@ more, for one that follows decisions; freezing gives plain modules of the user's
 from __future__ import annotations
 
 from abc import ABCMeta
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, ClassVar, TypeAlias, TypeVar, cast
 from weakref import WeakValueDictionary
@@ -20,10 +20,10 @@ from torch import Tensor, nn
 from oneshot_core.decision import DecisionTable
 from oneshot_core.errors import SpaceError
 from oneshot_core.hooks import Memo, Options
-from oneshot_core.space import Choice, MutableModule, ParameterSpec
+from oneshot_core.space import Branches, Choice, MutableModule, ParameterSpec
 from oneshot_core.supernet import BaseSuperNetModule
 
-from .layout import KEY, Layout, Plan, Tensors, held, layout_of
+from .layout import Layout, Plan, Tensors, held, layout_of
 from .mixture import require_mixable
 from .reading import (
     attributes_at,
@@ -34,11 +34,12 @@ from .reading import (
     read_attribute,
     read_tensor,
 )
-from .skipping import MEMBERS, MEMBERS_OF_PLAIN
+from .skipping import KEY, MEMBERS, keep_present
 
 M = TypeVar("M", bound=nn.Module)
-Key: TypeAlias = "tuple[type[nn.Module], type[Elastic], tuple[str, ...], tuple[str, ...], str]"
-"""Plain class, elastic base, tensors, attributes, kind."""
+Names: TypeAlias = tuple[str, ...]
+Key: TypeAlias = "tuple[type[nn.Module], type[Elastic], Names, Names, Names]"
+"""Plain class, elastic base, tensors, attributes, and what else it is."""
 
 
 class Elastic(nn.Module):
@@ -87,10 +88,13 @@ class ElasticModule(Elastic, MutableModule):
     """
 
     def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:
-        return _layout(self).specs
+        return _layout(self).specs_at(path)
 
     def select_at(self, path: str, chosen: Mapping[str, Choice]) -> nn.Module:
-        return plain_module(self, chosen)
+        return plain_module(self, [chosen[spec.label] for spec in self.specs_at(path)])
+
+    def branches_at(self, path: str) -> Branches:
+        return _branches(self, self.specs_at(path))
 
 
 class ElasticSuperNetModule(Elastic, BaseSuperNetModule):
@@ -131,10 +135,20 @@ class ElasticSuperNetModule(Elastic, BaseSuperNetModule):
 
     def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:
         """Describe the choices, as before the search."""
-        return _layout(self).specs
+        return _layout(self).specs_at(path)
 
     def select(self, chosen: Mapping[str, Choice]) -> nn.Module:
-        return plain_module(self, chosen)
+        return plain_module(self, [chosen[d.spec.label] for d in self.decisions])
+
+    def branches(self) -> Branches:
+        return _branches(self, [decision.spec for decision in self.decisions])
+
+
+def _branches(module: nn.Module, specs: Sequence[ParameterSpec]) -> Branches:
+    layout = _layout(module)
+    if layout.depth is None:
+        return {}
+    return layout.depth.branches([spec.label for spec in specs[len(layout.sizes) :]])
 
 
 _classes: dict[Key, type[Elastic]] = {}
@@ -143,12 +157,12 @@ _twins: WeakValueDictionary[int, ElasticModule] = WeakValueDictionary()
 
 def class_for(plain: type[nn.Module], layout: Layout, base: type[Elastic]) -> type[Elastic]:
     """Return the subclass of ``plain`` and ``base`` with which a module of this layout is read."""
-    return _class_of((plain, base, tuple(layout.tensors), tuple(layout.attributes), layout.kind))
+    return _class_of((plain, base, tuple(layout.tensors), tuple(layout.attributes), layout.kinds))
 
 
 def _class_of(key: Key) -> type[Elastic]:
     if key not in _classes:
-        plain, base, tensors, attributes, kind = key
+        plain, base, tensors, attributes, kinds = key
 
         def init(self: Any, *args: Any, **kwargs: Any) -> None:
             plain.__init__(self, *args, **kwargs)
@@ -161,7 +175,7 @@ def _class_of(key: Key) -> type[Elastic]:
             "__init__": init,
             **{name: _property(read_tensor, name) for name in tensors},
             **{name: _property(read_attribute, name) for name in attributes},
-            **MEMBERS[kind],
+            **{k: v for kind in kinds for k, v in MEMBERS[kind](plain).items()},
         }
         own: Any = type(plain)
         meta: Any = _metaclass(own)
@@ -209,20 +223,47 @@ def swap(module: nn.Module, cls: type[nn.Module]) -> None:
         ) from error
 
 
+def plain_class(module: nn.Module) -> type[nn.Module]:
+    """Return the class of a module, or the one that it had before it was made elastic."""
+    return type(module).plain if isinstance(module, Elastic) else type(module)
+
+
+def adopt(layouts: Mapping[nn.Module, Layout]) -> None:
+    """Give modules their layouts, and the classes that are read through them; all or none.
+
+    Raises:
+        SpaceError: a class cannot be swapped in place.
+    """
+    done: list[tuple[nn.Module, type[nn.Module], Layout | None]] = []
+    try:
+        for module, layout in layouts.items():
+            before = type(module), layout_of(module)
+            swap(module, class_for(plain_class(module), layout, ElasticModule))
+            done.append((module, *before))
+            module.__dict__[KEY] = layout
+    except BaseException:
+        for module, cls, old in done:
+            swap(module, cls)
+            module.__dict__.pop(KEY, None)
+            if old is not None:
+                module.__dict__[KEY] = old
+        raise
+
+
 def _layout(module: nn.Module) -> Layout:
     layout: Layout = module.__dict__[KEY]
     return layout
 
 
-def plain_module(module: Elastic, choices: Mapping[str, Choice]) -> nn.Module:
+def plain_module(module: Elastic, choices: Sequence[Choice]) -> nn.Module:
     """Return the plain module of an architecture, sharing submodules and whole tensors.
 
     Args:
         module: elastic.
-        choices: label -> choice, for all its labels.
+        choices: one for each of its specs.
     """
     layout = _layout(module)
-    plan = layout.plan(layout.chosen(choices))
+    plan = layout.plan(tuple(choices[: len(layout.sizes)]))  # type: ignore[arg-type]
     own = {k: v for k, v in module.__dict__.items() if k not in (KEY, "_decisions")}
     for table in ("_parameters", "_buffers", "_modules"):
         own[table] = own[table].copy()
@@ -240,7 +281,8 @@ def plain_module(module: Elastic, choices: Mapping[str, Choice]) -> nn.Module:
     own.update(attributes_at(module, plan, tensors))
     plain = object.__new__(cls)
     object.__setattr__(plain, "__dict__", own)
-    MEMBERS_OF_PLAIN[layout.kind](module, plain, choices)
+    if layout.depth is not None:
+        keep_present(plain, layout.depth, choices[len(layout.sizes) :])
     return plain
 
 

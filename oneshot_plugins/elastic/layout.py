@@ -15,12 +15,11 @@ from typing import Any, TypeAlias
 from torch import Tensor, nn
 
 from oneshot_core.decision import Decision
-from oneshot_core.space import Choice, ParameterSpec
+from oneshot_core.space import ParameterSpec
 
 from .extent import Extent, Size, Values
+from .skipping import KEY, Counted, Depth
 
-KEY = "_oneshot_layout"
-"""Where a module keeps its layout."""
 Extents: TypeAlias = "tuple[Extent | None, ...]"
 """What each dimension of a tensor is; None for those of which nothing can be chosen."""
 Setting: TypeAlias = "tuple[int, ...]"
@@ -146,13 +145,12 @@ class Layout:
     """
 
     tensors: dict[str, Extents] = field(default_factory=dict)
-    attributes: dict[str, Follows | Tensors] = field(default_factory=dict)
+    attributes: dict[str, Follows | Tensors | Counted] = field(default_factory=dict)
     choices: dict[Size, tuple[int, ...]] = field(default_factory=dict)
     linear: bool = False
-    kind: str = ""
-    """What else the module is, for which its class needs further members; see ``skipping``."""
-    more: Any = None
-    """What those members need."""
+    more: dict[str, Any] = field(default_factory=dict)
+    """What else the module is -> what the members need that its class has for that; see
+    :mod:`.skipping`."""
     plans: dict[Setting, Plan] = field(default_factory=dict, repr=False)
     override: Setting | None = None
     """The setting that is computed with, whatever was decided: of one of several that are mixed."""
@@ -165,12 +163,37 @@ class Layout:
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layout:
-        # Copies of a module mean the same sizes.
-        more = copy.deepcopy(self.more, memo)
-        return replace(self, more=more, plans={}, override=None)
+        # Copies of a module mean the same sizes, but blocks of their own.
+        counted = {
+            name: copy.deepcopy(follows, memo)
+            for name, follows in self.attributes.items()
+            if isinstance(follows, Counted)
+        }
+        return replace(
+            self,
+            attributes={**self.attributes, **counted},
+            more=copy.deepcopy(self.more, memo),
+            plans={},
+            override=None,
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "plans": {}, "override": None}
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What else the module is, beside elastic."""
+        return tuple(sorted(self.more))
+
+    @property
+    def depth(self) -> Depth | None:
+        """Which of the blocks are present that this module holds; None where all are."""
+        found: Depth | None = self.more.get("list") or self.more.get("dict")
+        return found
+
+    def specs_at(self, path: str) -> tuple[ParameterSpec, ...]:
+        """Describe the choices of a module at ``path``: of its sizes, then of its blocks."""
+        return self.specs + (() if self.depth is None else self.depth.specs_at(path))
 
     def plan(self, setting: Setting) -> Plan:
         """Return what the module is under ``setting``; made once."""
@@ -184,16 +207,12 @@ class Layout:
         if self.override is not None:
             return self.override
         taken = []
-        for decision in decisions:
+        for _, decision in zip(self.sizes, decisions, strict=False):
             active = decision.active()
             if len(active) != 1 or active[0].weight is not None:
                 return None
             taken.append(active[0].candidate)
         return tuple(taken)  # type: ignore[arg-type]
-
-    def chosen(self, choices: Mapping[str, Choice]) -> Setting:
-        """Return the setting of an architecture."""
-        return tuple(choices[size.name] for size in self.sizes)  # type: ignore[misc]
 
 
 def layout_of(module: nn.Module) -> Layout | None:

@@ -16,9 +16,10 @@ from oneshot_core.space import MutableModule
 from oneshot_core.supernet import BaseSuperNetModule
 
 from .attributes import known_attributes
-from .classes import Elastic, ElasticModule, ElasticSuperNetModule, class_for, restore, swap
+from .classes import Elastic, ElasticModule, ElasticSuperNetModule, adopt, restore
 from .extent import Extent, Size, Values
-from .layout import KEY, Asked, Extents, Follows, Layout, Plan, Tensors, held
+from .layout import Asked, Extents, Follows, Layout, Plan, Tensors, held, layout_of
+from .skipping import Counted
 
 M = TypeVar("M", bound=nn.Module)
 ExtentsTable: TypeAlias = "Mapping[str, Mapping[int, Extent]]"
@@ -88,23 +89,11 @@ def make_elastic(
     for module, path in {**{m: p for m, (p, _) in tensors.items()}, **given}.items():
         own = tensors.get(module, (path, {}))[1]
         wanted = (attributes or {}).get(given.get(module, ""), {}) if module in given else {}
-        _require_adoptable(module, path)
+        require_adoptable(module, path)
         layout = _layout_for(module, path, own, wanted, candidates)
         layout.linear = module in is_linear
-        class_for(type(module), layout, ElasticModule)
         layouts[module] = layout
-    done: list[nn.Module] = []
-    try:
-        for module, layout in layouts.items():
-            plain = type(module)
-            swap(module, class_for(plain, layout, ElasticModule))
-            module.__dict__[KEY] = layout
-            done.append(module)
-    except BaseException:
-        for module in done:
-            swap(module, type(module).plain)  # type: ignore[attr-defined]
-            del module.__dict__[KEY]
-        raise
+    adopt(layouts)
     return model
 
 
@@ -261,13 +250,16 @@ def _by_module(model: nn.Module, attributes: AttributesTable) -> dict[nn.Module,
     return {_module(model, path, f"attributes of {path}"): path for path in attributes}
 
 
-def _require_adoptable(module: nn.Module, path: str) -> None:
+def require_adoptable(module: nn.Module, path: str) -> None:
     """Refuse modules that cannot be made elastic.
 
     Raises:
         SpaceError: it is elastic, or a choice, already, or it uses names that choices use.
     """
     name = type(module).__name__
+    layout = layout_of(module)
+    if isinstance(module, ElasticModule) and layout is not None and not layout.specs:
+        return  # it is optional, or holds optional blocks
     if isinstance(module, Elastic):
         raise SpaceError(
             f"the {name} at {path!r} is elastic already",
@@ -316,7 +308,7 @@ def _layout_for(
     except ValueError as error:
         raise _unfit(where, str(error)) from error
     sizes = {s: None for own in tensors.values() for e in own if e for s in e.sizes}
-    attributes: dict[str, Follows | Tensors] = {}
+    attributes: dict[str, Follows | Tensors | Counted] = {}
     for name, function in functions.items():
         follows = _follows(module, where, name, function)
         if follows.sizes:
@@ -330,7 +322,13 @@ def _layout_for(
             expected="candidates for every size",
             fix="add them to choices; a size that stays what it is has its full value alone",
         )
-    layout = Layout(tensors, attributes, {size: choices[size] for size in sizes})
+    old = layout_of(module) or Layout()
+    layout = Layout(
+        tensors,
+        {**attributes, **old.attributes},
+        {size: choices[size] for size in sizes},
+        more=old.more,
+    )
     full = tuple(size.full for size in layout.sizes)
     for index, size in enumerate(layout.sizes):
         for value in layout.choices[size]:

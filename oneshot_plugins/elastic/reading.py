@@ -13,19 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from oneshot_core.errors import StrategyError
-from oneshot_core.space import running
 
 from .extent import Values
-from .layout import KEY, Extents, Follows, Layout, Plan, Tensors, held
+from .layout import Extents, Follows, Layout, Plan, Tensors, held
 from .mixture import largest, weighted_tensor
+from .skipping import KEY, Counted, computing
 
 _MISSING = object()
-
-
-def computing() -> bool:
-    """Say whether a network is being computed at present."""
-    # A compiler sees no frames; what it compiles is a computation.
-    return torch.compiler.is_compiling() or bool(running)
 
 
 def plan_of(module: nn.Module) -> Plan | None:
@@ -148,6 +142,8 @@ def read_attribute(module: nn.Module, name: str) -> Any:
         follows = layout.attributes[name]
         if isinstance(follows, Tensors):
             return [getattr(module, each) for each in follows.names] if computing() else kept
+        if isinstance(follows, Counted):
+            return follows.now(kept) if computing() else kept
         plan = plan_of(module)
         if plan is not None:
             return plan.attributes[name]
@@ -169,6 +165,8 @@ def attributes_at(module: nn.Module, plan: Plan, tensors: Mapping[str, Any]) -> 
     for name, follows in layout.attributes.items():
         if isinstance(follows, Follows):
             found[name] = plan.attributes[name]
+        elif isinstance(follows, Counted):
+            found[name] = follows.in_frozen(module.__dict__[name])
         else:
             found[name] = [tensors[each] for each in follows.names]
     return found
