@@ -7,7 +7,8 @@ one attribute, the outer one counts.
 
     adapters = find_adapters(model)
     traced = trace(model, args, kwargs, attributes=adapters.traced_attributes(model))
-    roles = adapters.roles(model, traced.extents)      # size -> "hidden", "ffn", "heads", ...
+    extents = adapters.completed(model, traced.extents)
+    roles = adapters.roles(model, extents)             # size -> "hidden", "ffn", "heads", ...
     stacks = adapters.stacks(model)                    # which blocks can be skipped
     attributes = adapters.run_time_attributes(model, extents)   # for make_elastic
     attach(model, adapters)                            # of .correcting: frozen networks
@@ -43,21 +44,47 @@ class Found(NamedTuple):
     name: str
 
 
-class Stack(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Give:
+    """What a skipped block gives back; called with what the block is called with.
+
+    Args:
+        positions: of the arguments; a tuple for a block that gives back several things. What the
+            block is not given is None.
+
+    >>> Give((0, 2))("hidden", "mask", "bias", cache=None)
+    ('hidden', 'bias')
+    """
+
+    positions: int | tuple[int, ...]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if isinstance(self.positions, int):
+            return args[self.positions]
+        return tuple(args[n] if n < len(args) else None for n in self.positions)
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
     """The blocks of one stack, in the order in which they run.
 
     Args:
         path: of the module that holds them.
         blocks: paths of all of them.
         optional: paths of those that can be skipped.
-        said: the declaration.
+        give: what a skipped block gives back, of what it is called with; None for its first
+            argument.
+        index: attributes below each block that are its position in the stack.
+        lists: names of lists in the config with an item for each block.
         name: of the adapter.
     """
 
     path: str
     blocks: tuple[str, ...]
     optional: tuple[str, ...]
-    said: Blocks
+    give: Give | None
+    index: tuple[str, ...]
+    lists: tuple[str, ...]
     name: str
 
 
@@ -206,6 +233,30 @@ class Adapters:
                             known |= _roles_in(extent, role, known)
         return known
 
+    def completed(self, model: nn.Module, extents: Extents) -> dict[str, dict[int, Extent]]:
+        """Return ``extents`` with the hidden size where the forward pass does not go.
+
+        A token for masks, or a head that the example does not use, is as wide as the hidden size,
+        for otherwise no config could say it.
+
+        Args:
+            model: whose tensors ``extents`` names.
+            extents: what the tracer found; it stays as it is.
+        """
+        tensors = tensors_of(model)
+        found = {name: dict(dims) for name, dims in extents.items()}
+        for path, adapter, _ in self.found:
+            places = [
+                (name, dim.dim)
+                for dim in adapter.dims("hidden")
+                for name in matching(tensors, joined(path, dim.tensor))
+            ]
+            known = [found[n][d] for n, d in places if d in found.get(n, {})]
+            for name, dim in places:
+                if known and known[0].full == tensors[name].shape[dim]:
+                    found.setdefault(name, {}).setdefault(dim, known[0])
+        return found
+
     def stacks(self, model: nn.Module) -> list[Stack]:
         """Return the stacks of blocks that can be skipped, as they are in ``model``."""
         found: list[Stack] = []
@@ -221,7 +272,10 @@ class Adapters:
                     optional = tuple(_optional(blocks, said, modules))
                     if not optional:
                         continue
-                    found.append(Stack(holder, tuple(blocks), optional, said, name))
+                    give = None if said.give == 0 else Give(said.give)
+                    index = _index(model, said, blocks)
+                    stack = (holder, tuple(blocks), optional, give, index, said.lists, name)
+                    found.append(Stack(*stack))
         return found
 
 
@@ -344,6 +398,31 @@ def _require_present_value(
             fix="correct the adapter, or switch it off: "
             f"oneshot_core.registry.disable({one.adapter!r})",
         )
+
+
+def _index(model: nn.Module, said: Blocks, blocks: Sequence[str]) -> tuple[str, ...]:
+    """Return the attributes that every block has, and that are its position in the model as it is.
+
+    A ``*`` stands for what the first block has.
+    """
+    first = model.get_submodule(blocks[0])
+    inside = [path for path, _ in first.named_modules(remove_duplicate=False)]
+    found = []
+    for pattern in said.index:
+        parts = pattern.rpartition(".")
+        for place in matching(inside, parts[0]):
+            attribute = joined(place, parts[2])
+            held = [_attribute(model, f"{block}.{attribute}") for block in blocks]
+            if held == list(range(len(blocks))):
+                found.append(attribute)
+    return tuple(dict.fromkeys(found))
+
+
+def _attribute(model: nn.Module, path: str) -> Any:
+    value: Any = model
+    for name in path.split("."):
+        value = getattr(value, name, None)
+    return value
 
 
 def _optional(

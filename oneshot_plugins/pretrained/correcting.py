@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -19,16 +19,19 @@ from torch import nn
 from oneshot_core.errors import OneShotError
 from oneshot_core.space import Patch
 
-from .adapter import ROLES, Adapter, Blocks, Role
-from .adapting import Adapters
+from .adapter import ROLES, Adapter, Role
+from .adapting import Adapters, Found, Stack
 from .expression import matching, number_of, parse, tensors_of
+from .per_block import Link, PerBlock
 
-__all__ = ["Correction", "attach", "unsaid"]
+__all__ = ["Correction", "attach", "detach", "unsaid"]
 
 _LOG = logging.getLogger(__name__)
 
 ATTRIBUTE = "_oneshot_correction"
 """Where a module keeps its correction; freezing takes it off the copy."""
+POSITION = "_oneshot_position"
+"""Where a block keeps its position in the model as it was."""
 
 ADVICE = (
     "a folder that save_pretrained writes would not be loaded by from_pretrained; "
@@ -42,26 +45,45 @@ class Correction(Patch):
     Args:
         adapter: what knows the module.
         module: the module as it is, before any size is chosen.
+        stacks: of blocks in the module, as paths from it.
     """
 
-    def __init__(self, adapter: Adapter, module: nn.Module) -> None:
+    def __init__(self, adapter: Adapter, module: nn.Module, stacks: Sequence[Stack] = ()) -> None:
         self.adapter = adapter
         self.numbers, _ = _numbers(adapter, module)
-        self.counts = {said.path: _count(module, said.path) for said in adapter.blocks}
         self.told: set[str] = set()
+        self.stacks = tuple(stack for stack in stacks if stack.lists)
+        self.containers = [module.get_submodule(stack.path) for stack in self.stacks]
+        self.links = [Link(container) for container in self.containers]
+        config = getattr(module, "config", None)
+        for stack, link in zip(self.stacks, self.links, strict=True):
+            differing = _lists(config, stack)
+            for name, items in differing.items():
+                setattr(config, name, PerBlock(items, link))
+            for number, path in enumerate(stack.blocks if differing else ()):
+                module.get_submodule(path).__dict__[POSITION] = _Position(number)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        for link, container in zip(self.links, self.containers, strict=True):
+            link.container = container  # of the copied model, which the copied config lacks
 
     def finish(self, network: nn.Module) -> None:
         """Correct ``network``, the plain copy of the module on which this stands, in place."""
-        for said in self.adapter.blocks:
-            if _count(network, said.path) != self.counts[said.path]:
-                _shorten_lists(network, said, self.counts[said.path])
-            _renumber(network, said)
+        for stack in self.stacks:
+            blocks = list(network.get_submodule(stack.path)._modules.values())
+            left = [block.__dict__.pop(POSITION, n) for n, block in enumerate(blocks) if block]
+            for name in stack.lists:
+                items = getattr(network.config, name, None)
+                every = items.all_items() if isinstance(items, PerBlock) else items
+                if every is not None and len(every) == len(stack.blocks):
+                    setattr(network.config, name, [every[number] for number in left])
         _recount(network, self.adapter)
         reasons = self._write_numbers(network)
         new = [reason for reason in reasons if reason not in self.told]
         self.told.update(new)
         if new:
-            _LOG.warning("%s, which its config cannot say: %s", "; ".join(new), ADVICE)
+            _LOG.warning("%s: %s", "; ".join(new), ADVICE)
 
     def _write_numbers(self, network: nn.Module) -> list[str]:
         config = getattr(network, "config", None)
@@ -86,11 +108,24 @@ def attach(model: nn.Module, adapters: Adapters) -> None:
         model: whose submodules the adapters were found for.
         adapters: of :func:`~oneshot_plugins.pretrained.adapting.find_adapters`.
     """
-    for path, adapter, _ in adapters.found:
-        if adapter.config or adapter.blocks:
-            module = model.get_submodule(path)
+    for found in adapters.found:
+        if found.adapter.config or found.adapter.blocks or found.adapter.follows:
+            module = model.get_submodule(found.path)
+            stacks = Adapters((Found("", found.adapter, found.name),)).stacks(module)
             # Not setattr: a module's own __setattr__ may have an opinion.
-            module.__dict__[ATTRIBUTE] = Correction(adapter, module)
+            module.__dict__[ATTRIBUTE] = Correction(found.adapter, module, stacks)
+
+
+def detach(model: nn.Module) -> None:
+    """Take back what :func:`attach` did."""
+    for module in model.modules():
+        correction = module.__dict__.pop(ATTRIBUTE, None)
+        module.__dict__.pop(POSITION, None)
+        if isinstance(correction, Correction):
+            config = getattr(module, "config", None)
+            for name in {name for stack in correction.stacks for name in stack.lists}:
+                if isinstance(items := getattr(config, name, None), PerBlock):
+                    setattr(config, name, items.all_items())
 
 
 def unsaid(network: nn.Module) -> list[str]:
@@ -114,8 +149,8 @@ def unsaid(network: nn.Module) -> list[str]:
             built = type(network)(as_read)
     except Exception as error:  # whatever the constructor of somebody's class raises
         return [f"{type(network).__name__}(config) raises {type(error).__name__}: {error}"]
-    here = {name: tuple(t.shape) for name, t in tensors_of(network).items()}
-    there = {name: tuple(t.shape) for name, t in tensors_of(built).items()}
+    here = {name: tuple(t.shape) for name, t in network.state_dict().items()}
+    there = {name: tuple(t.shape) for name, t in built.state_dict().items()}
     reasons = [f"{name} is missing in a network built anew" for name in here.keys() - there.keys()]
     reasons += [f"{name} is only in a network built anew" for name in there.keys() - here.keys()]
     reasons += [
@@ -148,13 +183,12 @@ def _numbers(adapter: Adapter, network: nn.Module) -> tuple[dict[str, int | None
         several = [n for n in used if len(found.get(n, [])) > 1]  # type: ignore[call-overload]
         numbers[name] = None
         if several:
-            shown = ", ".join(map(str, found[several[0]]))  # type: ignore[index]
-            reasons.append(f"{shown} as {name}, not one number")
+            reasons.append(f"{several[0]} sizes that differ, and the config has one {name}")
             continue
         try:
             numbers[name] = parsed.evaluate(lambda dim: tensors[dim.tensor].shape[dim.dim], number)
-        except OneShotError as error:
-            reasons.append(f"no whole number for {name} ({error.what})")
+        except OneShotError:
+            reasons.append(f"no whole number that {name} could be")
     for left, right in adapter.needs:
         try:
             a, b = (
@@ -164,7 +198,7 @@ def _numbers(adapter: Adapter, network: nn.Module) -> tuple[dict[str, int | None
         except OneShotError:
             a, b = 0, 1
         if a != b and not any(len(values) > 1 for values in found.values()):
-            reasons.append(f"sizes in which {left} is not {right}")
+            reasons.append(f"sizes for which {left} is not {right}")
     return numbers, reasons
 
 
@@ -188,27 +222,16 @@ def _count(network: nn.Module, path: str) -> int:
     return len(matching(dict(network.named_modules(remove_duplicate=False)), path))
 
 
-def _blocks(network: nn.Module, said: Blocks) -> list[nn.Module]:
-    modules = dict(network.named_modules(remove_duplicate=False))
-    return [modules[path] for path in matching(modules, said.path)]
-
-
-def _shorten_lists(network: nn.Module, said: Blocks, count: int) -> None:
-    """Keep the items of the blocks that are left, of lists in the config."""
-    config = getattr(network, "config", None)
-    if config is None or not said.lists:
-        return
-    left = [_index(block, said.index[0]) for block in _blocks(network, said)]
-    for name in said.lists:
-        items = getattr(config, name, None)
-        if isinstance(items, (list, tuple)) and len(items) == count:
-            setattr(config, name, [items[number] for number in left])
-
-
-def _index(block: nn.Module, attribute: str) -> int:
-    *path, name = attribute.split(".")
-    number: int = getattr(block.get_submodule(".".join(path)), name)
-    return number
+def _lists(config: Any, stack: Stack) -> dict[str, list[Any]]:
+    """Return the lists of a config that have an item for each block, and not all the same."""
+    found = {name: getattr(config, name, None) for name in stack.lists}
+    return {
+        name: [*items]
+        for name, items in found.items()
+        if isinstance(items, (list, tuple))
+        and len(items) == len(stack.blocks)
+        and any(item != items[0] for item in items)
+    }
 
 
 def _recount(network: nn.Module, adapter: Adapter) -> None:
@@ -220,13 +243,11 @@ def _recount(network: nn.Module, adapter: Adapter) -> None:
                     modules[path].__dict__[attribute] = _count(modules[path], text[1:])
 
 
-def _renumber(network: nn.Module, said: Blocks) -> None:
-    for number, block in enumerate(_blocks(network, said)):
-        for attribute in said.index:
-            *path, name = attribute.split(".")
-            for place in matching(
-                [p for p, _ in block.named_modules(remove_duplicate=False)], ".".join(path)
-            ):
-                module = block.get_submodule(place)
-                if name in module.__dict__:
-                    module.__dict__[name] = number
+class _Position(Patch):
+    """Stands on a block, and leaves on the frozen block which of the original ones it is."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def finish(self, network: nn.Module) -> None:
+        network.__dict__[POSITION] = self.number

@@ -11,7 +11,7 @@ __all__ = ["DINOV2", "TIMM_VIT", "TORCHVISION_SWIN", "TORCHVISION_VIT", "VIT"]
 _HEADS = {"num_attention_heads": "q_proj.weight:0 / head_dim"}
 
 VIT: Final = Adapter(
-    hidden="embeddings.patch_embeddings.projection.weight:0",
+    hidden=("embeddings.patch_embeddings.projection.weight:0", "embeddings.mask_token:2"),
     ffn="layers.*.mlp.fc1.weight:0",
     heads="layers.*.attention.q_proj.weight:0 / head_dim",
     follows={"layers.*.attention": _HEADS},
@@ -27,7 +27,7 @@ VIT: Final = Adapter(
 )
 
 DINOV2: Final = Adapter(
-    hidden="embeddings.patch_embeddings.projection.weight:0",
+    hidden=("embeddings.patch_embeddings.projection.weight:0", "embeddings.mask_token:1"),
     ffn=("encoder.layer.*.mlp.fc1.weight:0", "encoder.layer.*.mlp.weights_in.weight:0"),
     heads="encoder.layer.*.attention.q_proj.weight:0 / head_dim",
     follows={"encoder.layer.*.attention": _HEADS},
