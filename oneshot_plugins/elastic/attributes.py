@@ -8,12 +8,15 @@ from math import prod
 from typing import Any
 
 from torch import nn
-from torch.nn.modules.batchnorm import _NormBase
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from .extent import Extent, Size, Values
 from .layout import Extents
 
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_BATCH_NORMS = (
+    nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm,
+    nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d,
+)  # fmt: skip
 Function = Callable[[Values], Any]
 Tables = Mapping[str, Extents]
 
@@ -111,7 +114,7 @@ def _times(function: Function, extent: Extent | None, full: int, values: Values)
 
 def _conv(module: Any, tensors: Tables) -> dict[str, Function]:
     outer, inner = _extent(tensors, "weight", 0), _extent(tensors, "weight", 1)
-    transposed = isinstance(module, _ConvTransposeNd)
+    transposed = isinstance(module, _TRANSPOSED)
     names = ("in_channels", "out_channels") if transposed else ("out_channels", "in_channels")
     found: dict[str, Function] = {}
     if outer is not None:
@@ -234,8 +237,8 @@ _FACTS: tuple[tuple[Any, Callable[[Any, Tables], dict[str, Function]]], ...] = (
         (nn.Embedding, nn.EmbeddingBag),
         _simple(num_embeddings=(("weight", 0),), embedding_dim=(("weight", 1),)),
     ),
-    (_ConvNd, _conv),
-    (_NormBase, _simple(num_features=(("weight", 0), ("running_mean", 0)))),
+    ((nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED), _conv),
+    (_BATCH_NORMS, _simple(num_features=(("weight", 0), ("running_mean", 0)))),
     ((nn.LayerNorm, nn.RMSNorm), _trailing_norm),
     (nn.GroupNorm, _group_norm),
     (nn.PReLU, _simple(num_parameters=(("weight", 0),))),

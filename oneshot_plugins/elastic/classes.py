@@ -23,14 +23,12 @@ from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import Branches, Choice, MutableModule, ParameterSpec
 from oneshot_core.supernet import BaseSuperNetModule
 
+from .cutting import check_length, compact, cut
 from .layout import Layout, Plan, Tensors, held, layout_of
-from .mixture import require_mixable
+from .mixture import is_norm, norm_members, require_mixable
 from .reading import (
     attributes_at,
-    check_length,
-    compact,
     computed_tensor,
-    cut,
     read_attribute,
     read_tensor,
 )
@@ -115,8 +113,7 @@ class ElasticSuperNetModule(Elastic, BaseSuperNetModule):
         assert isinstance(module, ElasticModule)
         table = cast(DecisionTable, mutate_kwargs["decisions"])
         decisions = tuple(table.decide(spec, path=name) for spec in module.specs_at(name))
-        if any(decision.superposes and decision.spec.size > 1 for decision in decisions):
-            require_mixable(module, name)
+        require_mixable(module, type(module).plain, decisions, name)
         made = class_for(type(module).plain, _layout(module), cls)
         module.__dict__["_decisions"] = decisions
         swap(module, made)
@@ -148,7 +145,7 @@ def _branches(module: nn.Module, specs: Sequence[ParameterSpec]) -> Branches:
     layout = _layout(module)
     if layout.depth is None:
         return {}
-    return layout.depth.branches([spec.label for spec in specs[len(layout.sizes) :]])
+    return layout.depth.branches([spec.label for spec in specs[len(layout.specs) :]])
 
 
 _classes: dict[Key, type[Elastic]] = {}
@@ -175,6 +172,7 @@ def _class_of(key: Key) -> type[Elastic]:
             "__init__": init,
             **{name: _property(read_tensor, name) for name in tensors},
             **{name: _property(read_attribute, name) for name in attributes},
+            **(norm_members(plain) if base is ElasticSuperNetModule and is_norm(plain) else {}),
             **{k: v for kind in kinds for k, v in MEMBERS[kind](plain).items()},
         }
         own: Any = type(plain)
@@ -263,7 +261,7 @@ def plain_module(module: Elastic, choices: Sequence[Choice]) -> nn.Module:
         choices: one for each of its specs.
     """
     layout = _layout(module)
-    plan = layout.plan(tuple(choices[: len(layout.sizes)]))  # type: ignore[arg-type]
+    plan = layout.plan(tuple(choices[: len(layout.specs)]))  # type: ignore[arg-type]
     own = {k: v for k, v in module.__dict__.items() if k not in (KEY, "_decisions")}
     for table in ("_parameters", "_buffers", "_modules"):
         own[table] = own[table].copy()
@@ -282,7 +280,7 @@ def plain_module(module: Elastic, choices: Sequence[Choice]) -> nn.Module:
     plain = object.__new__(cls)
     object.__setattr__(plain, "__dict__", own)
     if layout.depth is not None:
-        keep_present(plain, layout.depth, choices[len(layout.sizes) :])
+        keep_present(plain, layout.depth, choices[len(layout.specs) :])
     return plain
 
 

@@ -23,7 +23,7 @@ from .skipping import KEY, Counted, Depth
 Extents: TypeAlias = "tuple[Extent | None, ...]"
 """What each dimension of a tensor is; None for those of which nothing can be chosen."""
 Setting: TypeAlias = "tuple[int, ...]"
-"""A value for each size of a layout, in their order."""
+"""A value for each label of a layout's sizes, in their order."""
 
 
 class Asked(Mapping[Size, int]):
@@ -104,7 +104,8 @@ class Plan:
     """
 
     def __init__(self, layout: Layout, setting: Setting) -> None:
-        self.values: dict[Size, int] = dict(zip(layout.sizes, setting, strict=True))
+        by_label = dict(zip((spec.label for spec in layout.specs), setting, strict=True))
+        self.values: dict[Size, int] = {size: by_label[size.name] for size in layout.sizes}
         self.whole = all(value == size.full for size, value in self.values.items())
         self.cuts = {name: cuts_of(e, self.values) for name, e in layout.tensors.items()}
         self.attributes = {
@@ -157,10 +158,11 @@ class Layout:
 
     def __post_init__(self) -> None:
         self.sizes = tuple(self.choices)
-        self.specs = tuple(
-            ParameterSpec(size.name, values, default=size.full)
+        specs = {
+            size.name: ParameterSpec(size.name, values, default=size.full)
             for size, values in self.choices.items()
-        )
+        }
+        self.specs = tuple(specs.values())  # two sizes may have one label, and one value
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Layout:
         # Copies of a module mean the same sizes, but blocks of their own.
@@ -207,7 +209,7 @@ class Layout:
         if self.override is not None:
             return self.override
         taken = []
-        for _, decision in zip(self.sizes, decisions, strict=False):
+        for _, decision in zip(self.specs, decisions, strict=False):
             active = decision.active()
             if len(active) != 1 or active[0].weight is not None:
                 return None

@@ -91,8 +91,9 @@ def make_elastic(
         wanted = (attributes or {}).get(given.get(module, ""), {}) if module in given else {}
         require_adoptable(module, path)
         layout = _layout_for(module, path, own, wanted, candidates)
-        layout.linear = module in is_linear
-        layouts[module] = layout
+        if layout is not None:
+            layout.linear = module in is_linear
+            layouts[module] = layout
     adopt(layouts)
     return model
 
@@ -296,8 +297,10 @@ def _layout_for(
     tensors: dict[str, Extents],
     wanted: Mapping[str, Extent | Callable[[Values], Any]],
     choices: Mapping[Size, tuple[int, ...]],
-) -> Layout:
+) -> Layout | None:
     """Return the layout of one module, every setting of one size of which has been tried.
+
+    None if nothing can be chosen.
 
     Raises:
         SpaceError: an attribute is wrong, or a size has no candidates.
@@ -314,28 +317,26 @@ def _layout_for(
         if follows.sizes:
             attributes[name] = follows
             sizes |= dict.fromkeys(follows.sizes)
-    if isinstance(module, nn.RNNBase) and tensors:
-        attributes["_flat_weights"] = Tensors(tuple(module._flat_weights_names))
     if missing := [size for size in sizes if size not in choices]:
         raise SpaceError(
             f"{where} depends on {', '.join(map(repr, missing))}, which no choices are given for",
             expected="candidates for every size",
             fix="add them to choices; a size that stays what it is has its full value alone",
         )
+    open_sizes = {size: choices[size] for size in sizes if len(choices[size]) > 1}
+    if not open_sizes:
+        return None
+    if isinstance(module, nn.RNNBase) and tensors:
+        attributes["_flat_weights"] = Tensors(tuple(module._flat_weights_names))
     old = layout_of(module) or Layout()
-    layout = Layout(
-        tensors,
-        {**attributes, **old.attributes},
-        {size: choices[size] for size in sizes},
-        more=old.more,
-    )
-    full = tuple(size.full for size in layout.sizes)
-    for index, size in enumerate(layout.sizes):
-        for value in layout.choices[size]:
+    layout = Layout(tensors, {**attributes, **old.attributes}, open_sizes, more=old.more)
+    full: tuple[Any, ...] = tuple(spec.default for spec in layout.specs)
+    for index, spec in enumerate(layout.specs):
+        for value in spec.candidates:
             try:
-                Plan(layout, (*full[:index], value, *full[index + 1 :]))
+                Plan(layout, (*full[:index], value, *full[index + 1 :]))  # type: ignore[arg-type]
             except Exception as error:
-                raise _unfit(where, f"with {size.name}={value}, {error}") from error
+                raise _unfit(where, f"with {spec.label}={value}, {error}") from error
     return layout
 
 

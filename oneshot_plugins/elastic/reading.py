@@ -10,13 +10,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from oneshot_core.errors import StrategyError
-
-from .extent import Values
-from .layout import Extents, Follows, Layout, Plan, Tensors, held
-from .mixture import largest, weighted_tensor
+from .cutting import part_of
+from .layout import Follows, Layout, Plan, Tensors, held
+from .mixture import is_mixed, largest_plan, weighted_tensor
 from .skipping import KEY, Counted, computing
 
 _MISSING = object()
@@ -36,13 +34,6 @@ def plan_of(module: nn.Module) -> Plan | None:
     return None if plan.whole or not computing() else plan
 
 
-def is_mixed(module: nn.Module) -> bool:
-    """Say whether ``module`` is computed with several sizes at once at present."""
-    own = module.__dict__
-    decisions = own.get("_decisions")
-    return bool(decisions) and own[KEY].setting(decisions) is None and computing()
-
-
 def read_tensor(module: nn.Module, name: str) -> Any:
     """Return the part of a tensor that is computed with at present, or all of it."""
     full = held(module, name)
@@ -58,75 +49,6 @@ def read_tensor(module: nn.Module, name: str) -> Any:
     except AttributeError as error:
         # nn.Module would look the name up once more, and silently give all of the tensor.
         raise RuntimeError(f"{type(module).__name__}.{name} cannot be read: {error}") from error
-
-
-def part_of(full: Tensor, extents: Extents, plan: Plan, name: str) -> Tensor:
-    """Return the part of ``full`` that a plan asks for.
-
-    It is what the frozen module holds, down to how kernels will treat it: it lies in one piece, and
-    asks for a gradient whether or not one is computed. Matrix products round differently for
-    others.
-
-    Raises:
-        StrategyError: the tensor is split over devices and cannot be cut there.
-    """
-    check_length(full, extents, name)
-    part = compact(cut(full, extents, plan.cuts.get(name), plan.values), full)
-    if full.requires_grad and not part.requires_grad:
-        part = part.detach().requires_grad_()
-    return part
-
-
-def cut(
-    full: Tensor, extents: Extents, cuts: list[tuple[int, int]] | None, values: Values
-) -> Tensor:
-    """Return the part of ``full`` that ``values`` keep; a view where it is made of prefixes."""
-    if cuts is not None:
-        for dim, length in cuts:
-            full = full.narrow(dim, 0, length)
-        return full
-    for dim, extent in enumerate(extents):
-        if extent is not None:
-            full = extent.cut(full, dim, values)
-    return full
-
-
-def compact(part: Tensor, full: Tensor) -> Tensor:
-    """Return ``part`` in one piece, in the memory format of ``full``; itself if it is."""
-    if part is full:
-        return part
-    if not full.is_contiguous():
-        for memory_format in (torch.channels_last, torch.channels_last_3d):
-            dims = 4 if memory_format is torch.channels_last else 5
-            if full.dim() == dims and full.is_contiguous(memory_format=memory_format):
-                return part.contiguous(memory_format=memory_format)
-    return part.contiguous()
-
-
-def check_length(full: Tensor, extents: Extents, name: str) -> None:
-    """Refuse a tensor that is no longer as large as the one that was made elastic.
-
-    Raises:
-        StrategyError: it is not, or it is split over devices.
-    """
-    if type(full) is not nn.Parameter and type(full).__name__ == "DTensor":
-        raise StrategyError(
-            f"the elastic tensor {name!r} is split over devices while it is computed with, as in "
-            "tensor parallelism",
-            expected="whole tensors in the forward pass, as fully_shard gives",
-            fix="leave out tensor parallelism for elastic modules, or freeze the network first",
-        )
-    shape = tuple(full.shape)
-    wanted = tuple(
-        length if extent is None else extent.full
-        for length, extent in zip(shape, extents, strict=False)
-    )
-    if shape != wanted or len(shape) != len(extents):
-        raise StrategyError(
-            f"the elastic tensor {name!r} was exchanged for one of the shape {shape}",
-            expected=f"all that is stored, {wanted}",
-            fix="freeze the network first, or build the model anew and make it elastic then",
-        )
 
 
 def read_attribute(module: nn.Module, name: str) -> Any:
@@ -147,7 +69,7 @@ def read_attribute(module: nn.Module, name: str) -> Any:
         plan = plan_of(module)
         if plan is not None:
             return plan.attributes[name]
-        return largest(module, follows) if is_mixed(module) else kept
+        return largest_plan(module).attributes[name] if is_mixed(module) else kept
     except AttributeError as error:
         raise RuntimeError(f"{type(module).__name__}.{name} cannot be read: {error}") from error
 

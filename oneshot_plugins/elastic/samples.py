@@ -13,6 +13,7 @@ from oneshot_core import nn as onn
 from oneshot_core.testing import Sample, same_each_time
 from oneshot_plugins.elastic.extent import Extent, Size
 from oneshot_plugins.elastic.module import make_elastic
+from oneshot_plugins.elastic.optional import make_optional
 
 WIDTH = oneshot.choice([2, 4], label="width")
 KERNEL = oneshot.choice([1, 3], label="kernel")
@@ -29,26 +30,18 @@ def layers() -> list[Sample]:
 
 
 def modules() -> list[Sample]:
-    """Return modules of torch with one size and with two."""
-
-    def made(build: Callable[[], nn.Module], table: Any, choices: Any) -> Callable[[], nn.Module]:
-        return lambda: make_elastic(build(), table, choices)
-
-    out, heads = Size("out", 6), Size("heads", 2)
+    """Return modules of torch with a size, and blocks that can be left out."""
+    out = Size("out", 6)
     rows = {"weight": {0: Extent.of(out)}, "bias": {0: Extent.of(out)}}
-    packed = Extent.of(3, heads, 4)
+
+    def blocks() -> nn.Module:
+        net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        return make_optional(net, ["1", "2"], names=["second", "third"])
+
     return [
-        _sample(made(lambda: nn.Linear(4, 6), rows, {out: [1, 3, 6]}), 3, 4),
-        _sample(made(lambda: nn.Conv1d(2, 6, 3), rows, {out: [2, 6]}), 2, 2, 5),
-        _sample(
-            made(
-                lambda: nn.Linear(8, 24),
-                {"weight": {0: packed}, "bias": {0: packed}},
-                {heads: [1, 2]},
-            ),
-            3,
-            8,
-        ),
+        _sample(lambda: make_elastic(nn.Linear(4, 6), rows, {out: [1, 3, 6]}), 3, 4),
+        _sample(lambda: make_elastic(nn.Conv1d(2, 6, 3), rows, {out: [2, 6]}), 2, 2, 5),
+        _sample(blocks, 3, 4),
     ]
 
 
