@@ -43,14 +43,14 @@ Key: TypeAlias = "tuple[type[nn.Module], type[Elastic], Names, Names, Names]"
 class Elastic(nn.Module):
     """What bare elastic modules and those of a search have in common."""
 
-    plain: ClassVar[type[nn.Module]]
+    _oneshot_plain: ClassVar[type[nn.Module]]
     """The class that the module had before, and that frozen modules have."""
-    key: ClassVar[Key]
+    _oneshot_key: ClassVar[Key]
     """What the class was made of."""
 
     def extra_repr(self) -> str:
         """Show what the plain module shows, and the sizes."""
-        shown = self.plain.extra_repr(self)
+        shown = self._oneshot_plain.extra_repr(self)
         sizes = ", ".join(size.name for size in self.__dict__[KEY].sizes)
         return ", ".join(part for part in (shown, f"elastic={sizes}") if part)
 
@@ -68,7 +68,7 @@ class Elastic(nn.Module):
         super().__init_subclass__(**kwargs)
         if cls.__name__.startswith("Parametrized"):  # by torch.nn.utils.parametrize
             raise SpaceError(
-                f"a {cls.plain.__name__} with elastic tensors was given a parametrization, such as "
+                f"a {cls._oneshot_plain.__name__} with elastic tensors was given a parametrization, such as "
                 "weight_norm or spectral_norm of torch.nn.utils",
                 expected="parametrizations first, and then elastic sizes",
                 fix="parametrize the plain model and make it elastic after that",
@@ -76,7 +76,7 @@ class Elastic(nn.Module):
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         state: Any = getattr(self, "__getstate__", lambda: self.__dict__)()  # Python 3.11 has one
-        return _rebuild, type(self).key, state
+        return _rebuild, type(self)._oneshot_key, state
 
 
 class ElasticModule(Elastic, MutableModule):
@@ -113,8 +113,8 @@ class ElasticSuperNetModule(Elastic, BaseSuperNetModule):
         assert isinstance(module, ElasticModule)
         table = cast(DecisionTable, mutate_kwargs["decisions"])
         decisions = tuple(table.decide(spec, path=name) for spec in module.specs_at(name))
-        require_mixable(module, type(module).plain, decisions, name)
-        made = class_for(type(module).plain, _layout(module), cls)
+        require_mixable(module, type(module)._oneshot_plain, decisions, name)
+        made = class_for(type(module)._oneshot_plain, _layout(module), cls)
         module.__dict__["_decisions"] = decisions
         swap(module, made)
         return module
@@ -124,7 +124,7 @@ class ElasticSuperNetModule(Elastic, BaseSuperNetModule):
         """The elastic module as it was before the search, which shares everything with this one."""
         twin = _twins.get(id(self))
         if twin is None or twin.__dict__ is not self.__dict__:
-            made = class_for(self.plain, _layout(self), ElasticModule)
+            made = class_for(self._oneshot_plain, _layout(self), ElasticModule)
             twin = cast(ElasticModule, object.__new__(made))
             object.__setattr__(twin, "__dict__", self.__dict__)
             _twins[id(self)] = twin
@@ -165,8 +165,8 @@ def _class_of(key: Key) -> type[Elastic]:
             plain.__init__(self, *args, **kwargs)
 
         members: dict[str, Any] = {
-            "plain": plain,
-            "key": key,
+            "_oneshot_plain": plain,
+            "_oneshot_key": key,
             "__module__": __name__,
             "__new__": _new,
             "__init__": init,
@@ -190,7 +190,7 @@ def _property(read: Callable[[nn.Module, str], Any], name: str) -> property:
 
 def _new(cls: type[Elastic], *args: Any, **kwargs: Any) -> Any:
     # Who builds another one of a module's class, as slices of lists do, gets a plain one.
-    return cls.plain(*args, **kwargs) if args or kwargs else object.__new__(cls)
+    return cls._oneshot_plain(*args, **kwargs) if args or kwargs else object.__new__(cls)
 
 
 @cache
@@ -223,7 +223,7 @@ def swap(module: nn.Module, cls: type[nn.Module]) -> None:
 
 def plain_class(module: nn.Module) -> type[nn.Module]:
     """Return the class of a module, or the one that it had before it was made elastic."""
-    return type(module).plain if isinstance(module, Elastic) else type(module)
+    return type(module)._oneshot_plain if isinstance(module, Elastic) else type(module)
 
 
 def adopt(layouts: Mapping[nn.Module, Layout]) -> None:
@@ -265,7 +265,7 @@ def plain_module(module: Elastic, choices: Sequence[Choice]) -> nn.Module:
     own = {k: v for k, v in module.__dict__.items() if k not in (KEY, "_decisions")}
     for table in ("_parameters", "_buffers", "_modules"):
         own[table] = own[table].copy()
-    cls = type(module).plain
+    cls = type(module)._oneshot_plain
     computed = [name for name in layout.tensors if held(module, name) is None]
     if computed:  # what parametrizations give is kept, and they are not
         cls = cls.__bases__[0]
@@ -326,7 +326,7 @@ def restore(model: M) -> M:
                 fix="take oneshot.freeze(search, architecture) for a plain network",
             )
     for module in modules:
-        swap(module, type(module).plain)
+        swap(module, type(module)._oneshot_plain)
         del module.__dict__[KEY]
     return model
 
@@ -344,7 +344,7 @@ def _set_attribute(module: nn.Module, layout: Layout, name: str, value: Any) -> 
     if type(value) is type(kept) and value == kept:
         return
     raise SpaceError(
-        f"{name}={value!r} was set on an elastic {type(module).plain.__name__}",  # type: ignore[attr-defined]
+        f"{name}={value!r} was set on an elastic {type(module)._oneshot_plain.__name__}",  # type: ignore[attr-defined]
         expected="settings that do not follow sizes",
         fix=f"give {name} before the model is made elastic, or freeze the network first",
     )
@@ -367,7 +367,7 @@ def _require_whole(module: nn.Module, name: str, value: Any) -> None:
         return
     what = type(value).__name__ if shape is None else f"a tensor of the shape {tuple(shape)}"
     raise SpaceError(
-        f"{name} of an elastic {type(module).plain.__name__} was exchanged for {what}",  # type: ignore[attr-defined]
+        f"{name} of an elastic {type(module)._oneshot_plain.__name__} was exchanged for {what}",  # type: ignore[attr-defined]
         expected="a tensor of all that is stored",
         fix="apply pruning, weight_norm and the like before the model is made elastic, or to the "
         "frozen network",

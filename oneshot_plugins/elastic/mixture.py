@@ -125,17 +125,16 @@ def weighted_tensor(module: nn.Module, name: str, full: Tensor) -> Tensor:
     tensor, to be looked at and not computed with.
     """
     layout: Layout = module.__dict__[KEY]
-    if not is_affine(type(module).plain, layout):  # type: ignore[attr-defined]
+    if not is_affine(type(module)._oneshot_plain, layout):  # type: ignore[attr-defined]
         return full.as_subclass(_Weighted)
     extents = layout.tensors[name]
     check_length(full, extents, name)
     plan = largest_plan(module)
-    labels = {size.name for extent in extents if extent for size in extent.sizes}
-    decisions = [d for d in module.__dict__["_decisions"] if d.spec.label in labels]
     total: Tensor | None = None
-    for chosen, weight in joint(decisions):
-        values = {size: chosen.get(size.name, size.full) for size in layout.sizes}
-        mask = _mask(extents, values, plan, full)
+    # Over all sizes of the module, though the tensor may depend on fewer: so the gradient of each
+    # weight is that of the sum of networks.
+    for setting, weight in settings(module):
+        mask = _mask(extents, layout.plan(setting).values, plan, full)
         term = mask if weight is None else weight.to(mask.dtype) * mask
         total = term if total is None else total + term
     assert total is not None

@@ -57,7 +57,7 @@ def read_attribute(module: nn.Module, name: str) -> Any:
     layout = own.get(KEY)
     kept = own.get(name, _MISSING)
     if kept is _MISSING:  # of the class
-        kept = getattr(type(module).plain, name)  # type: ignore[attr-defined]
+        kept = getattr(type(module)._oneshot_plain, name)  # type: ignore[attr-defined]
     if layout is None:
         return kept
     try:
@@ -96,7 +96,7 @@ def attributes_at(module: nn.Module, plan: Plan, tensors: Mapping[str, Any]) -> 
 
 def computed_tensor(module: nn.Module, name: str) -> Any:
     """Return what a parametrization gives for a tensor; None where there is none."""
-    for base in type(module).plain.__mro__:  # type: ignore[attr-defined]
+    for base in type(module)._oneshot_plain.__mro__:  # type: ignore[attr-defined]
         member = base.__dict__.get(name)
         if isinstance(member, property) and member.fget is not None:
             return member.fget(module)
