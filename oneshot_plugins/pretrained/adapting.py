@@ -18,6 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import gcd
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -206,10 +208,26 @@ class Adapters:
                 divides by more than one dimension.
         """
         table: dict[str, dict[str, Follow]] = {}
+        units = self._units(model)
         for one in self.followed(model):
             if one.parsed.power == 1 and one.parsed.dims:
-                table.setdefault(one.module, {})[one.attribute] = _follow(one, model)
+                table.setdefault(one.module, {})[one.attribute] = _follow(one, model, units)
         return table
+
+    def _units(self, model: nn.Module) -> dict[tuple[str, int], int]:
+        """Return (tensor, dimension) -> so many of it are one head, as the seeds of roles say."""
+        tensors = tensors_of(model)
+        units: dict[tuple[str, int], int] = {}
+        for path, adapter, _ in self.found:
+            for role in ROLES:
+                for parsed in map(parse, adapter.seeds(role)):
+                    (dim,) = parsed.dims
+                    for name in matching(tensors, joined(path, dim.tensor)):
+                        number = partial(number_of, model, name)
+                        full = tensors[name].shape[dim.dim]
+                        count = parsed.evaluate({dim: full}.__getitem__, number)
+                        units.setdefault((name, dim.dim), full // count)
+        return units
 
     def roles(self, model: nn.Module, extents: Extents) -> dict[Size, str]:
         """Return which size has which role, as far as the adapters know.
@@ -346,7 +364,7 @@ def _first(texts: str | tuple[str, ...], module: str, tensors: Mapping[str, Any]
     return None
 
 
-def _follow(one: Followed, model: nn.Module) -> Follow:
+def _follow(one: Followed, model: nn.Module, units: Mapping[tuple[str, int], int]) -> Follow:
     """Return an expression in the form that the tracer takes."""
     times, over = 1, 1
     dims: list[tuple[str, int]] = []
@@ -364,7 +382,10 @@ def _follow(one: Followed, model: nn.Module) -> Follow:
             expected="one dimension, divided by at most one other, times and over numbers",
             fix="name the dimension that is as long as the product, if there is one",
         )
-    return Follow(*dims[0], times, over, per[0] if per else None)
+    if not per:
+        return Follow(*dims[0], times, over)
+    unit = gcd(units.get(dims[0], 1), units.get(per[0], 1))
+    return Follow(*dims[0], times, over, per[0], unit)
 
 
 def _roles_in(extent: Extent, role: Role, known: Mapping[Size, str]) -> dict[Size, str]:

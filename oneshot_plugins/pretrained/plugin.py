@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from oneshot_core.hookspecs import Component, hookimpl
+from oneshot_core.hookspecs import Component, Conformance, hookimpl
 
 _ADAPTERS = "oneshot_plugins.pretrained.adapters"
 _MODELS = "transformers.models"
@@ -15,6 +15,21 @@ def _adapter(name: str, target: str, summary: str, *handles: str) -> Component:
 @hookimpl
 def oneshot_components() -> list[Component]:
     return [*_language_models(), *_vision_models(), *_layers_of_torch()]
+
+
+@hookimpl
+def oneshot_conformance() -> Conformance:
+    functions = {
+        component.name: component.name.replace(".", "_").replace("-", "_").removeprefix("torch_")
+        for component in oneshot_components()
+        if component.kind == "adapter"
+    }
+    functions["conv1d"] = "gpt2"
+    functions["t5-stack"] = "t5"
+    made = "oneshot_plugins.pretrained.samples"
+    return Conformance(
+        samples={f"adapter:{name}": f"{made}:{function}" for name, function in functions.items()}
+    )
 
 
 def _language_models() -> list[Component]:

@@ -51,13 +51,8 @@ GPT2: Final = Adapter(
             "split_size": "c_attn.weight:1 / 3",
             "num_heads": "c_proj.weight:0 / head_dim",
         },
-        "h.*.crossattention": {
-            "embed_dim": "c_proj.weight:1",
-            "split_size": "c_attn.weight:1 / 2",
-            "num_heads": "c_proj.weight:0 / head_dim",
-        },
     },
-    depth=Blocks("h.*", index=("attn.layer_idx", "crossattention.layer_idx")),
+    depth=Blocks("h.*", index=("attn.layer_idx",)),
     config={"n_embd": "hidden", "n_inner": "ffn", "n_head": "heads", "n_layer": "#h.*"},
     needs=(("hidden / heads", "h.0.attn.head_dim"),),
 )

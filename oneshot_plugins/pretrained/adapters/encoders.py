@@ -11,22 +11,17 @@ from ..adapter import Adapter, Blocks
 
 __all__ = ["BERT", "BERT_HEAD", "DISTILBERT", "DISTILBERT_HEAD", "ROBERTA_HEAD"]
 
-_HEADS = {
-    "num_attention_heads": "query.weight:0 / attention_head_size",
-    "all_head_size": "query.weight:0",
-}
-
 BERT: Final = Adapter(
     hidden=("embeddings.word_embeddings.weight:1", "pooler.dense.weight:0"),
     ffn="encoder.layer.*.intermediate.dense.weight:0",
     heads="encoder.layer.*.attention.self.query.weight:0 / attention_head_size",
     follows={
-        "encoder.layer.*.attention.self": _HEADS,
-        "encoder.layer.*.crossattention.self": _HEADS,
+        "encoder.layer.*.attention.self": {
+            "num_attention_heads": "query.weight:0 / attention_head_size",
+            "all_head_size": "query.weight:0",
+        },
     },
-    depth=Blocks(
-        "encoder.layer.*", index=("attention.self.layer_idx", "crossattention.self.layer_idx")
-    ),
+    depth=Blocks("encoder.layer.*", index=("attention.self.layer_idx",)),
     config={
         "hidden_size": "hidden",
         "intermediate_size": "ffn",

@@ -17,7 +17,7 @@ from oneshot_plugins.pretrained.adapting import Adapters, Following, Found, find
 from oneshot_plugins.pretrained.expression import Dim
 from oneshot_plugins.pretrained.trace import Follow, trace
 
-from ...models import TWELVE, build, package, timm, torchvision
+from ...models import build, package, timm, torchvision
 
 
 class Attention(nn.Module):
@@ -90,7 +90,7 @@ def test_a_model_without_adapter_has_none_and_nothing_to_say() -> None:
 
 
 def test_a_component_that_is_no_adapter_is_refused() -> None:
-    with pytest.raises(PluginError, match="adapter:own of .* is a dict"):
+    with pytest.raises(PluginError, match=r"adapter:own of .* is a dict"):
         find_adapters(Model(), registry=registry(Model, adapter={}))
 
 
@@ -101,8 +101,8 @@ def test_attributes_follow_where_they_are_and_of_several_expressions_the_first_t
     assert list(table) == [f"0.layers.{n}.attention" for n in range(4)]
     tensor = "0.layers.2.attention.query.weight"
     assert table["0.layers.2.attention"] == {
-        "heads": Follow(tensor, 0, 1, 4, None),
-        "width": Follow(tensor, 0, 1, 1, None),
+        "heads": Follow(tensor, 0, 1, 4),
+        "width": Follow(tensor, 0),
     }
 
 
@@ -123,7 +123,10 @@ def test_the_queries_of_a_group_follow_the_quotient_of_two_dimensions() -> None:
     groups, queries = Size("kv", 2), Size("queries", 3)
     following = Following(
         "q.weight:0 / k.weight:0",
-        {Dim("q.weight", 0): Extent.of(groups, queries, 8), Dim("k.weight", 0): Extent.of(groups, 8)},
+        {
+            Dim("q.weight", 0): Extent.of(groups, queries, 8),
+            Dim("k.weight", 0): Extent.of(groups, 8),
+        },
         {},
     )
     assert following({groups: 1, queries: 2}) == 2
@@ -145,7 +148,9 @@ def test_of_two_adapters_the_outer_one_counts() -> None:
     inner = Adapter(follows={"": {"heads": "out.weight:1 / head_dim", "width": "out.weight:1"}})
     known.register("adapter", "inner", inner, handles=(f"{__name__}:Attention",))
     model = Model()
-    found = {(f.module, f.attribute): f for f in find_adapters(model, registry=known).followed(model)}
+    found = {
+        (f.module, f.attribute): f for f in find_adapters(model, registry=known).followed(model)
+    }
     assert found["layers.0.attention", "heads"].adapter == "adapter:own"
 
 
