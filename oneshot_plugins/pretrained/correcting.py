@@ -95,6 +95,7 @@ class Correction(Patch):
         for name, number in numbers.items():
             if number is not None:
                 setattr(config, name, number)
+        _shorten_stages(config)
         return [f"a frozen {type(network).__name__} has {reason}" for reason in reasons]
 
 
@@ -232,6 +233,18 @@ def _lists(config: Any, stack: Stack) -> dict[str, list[Any]]:
         and len(items) == len(stack.blocks)
         and any(item != items[0] for item in items)
     }
+
+
+def _shorten_stages(config: Any) -> None:
+    """Take the stages of blocks that are gone out of a config that can be that of a backbone.
+
+    Such a config counts its blocks when it is made, and refuses to be read with other names.
+    """
+    names, count = getattr(config, "stage_names", None), getattr(config, "num_hidden_layers", None)
+    if isinstance(names, list) and isinstance(count, int) and len(names) > count + 1:
+        config.stage_names = names[: count + 1]
+        kept = [name for name in config.out_features if name in config.stage_names]
+        config.set_output_features_output_indices(out_features=kept or None, out_indices=None)
 
 
 def _recount(network: nn.Module, adapter: Adapter) -> None:

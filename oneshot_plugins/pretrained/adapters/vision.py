@@ -28,7 +28,7 @@ VIT: Final = Adapter(
 
 DINOV2: Final = Adapter(
     hidden=("embeddings.patch_embeddings.projection.weight:0", "embeddings.mask_token:1"),
-    ffn=("encoder.layer.*.mlp.fc1.weight:0", "encoder.layer.*.mlp.weights_in.weight:0"),
+    ffn="encoder.layer.*.mlp.fc1.weight:0",
     heads="encoder.layer.*.attention.q_proj.weight:0 / head_dim",
     follows={"encoder.layer.*.attention": _HEADS},
     depth="encoder.layer.*",
