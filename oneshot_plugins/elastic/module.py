@@ -17,6 +17,7 @@ from oneshot_core.supernet import BaseSuperNetModule
 
 from .attributes import known_attributes
 from .classes import Elastic, ElasticModule, ElasticSuperNetModule, adopt, restore
+from .cutting import may_copy
 from .extent import Extent, Size, Values
 from .layout import Asked, Extents, Follows, Layout, Plan, Tensors, held, layout_of
 from .skipping import Counted
@@ -193,6 +194,8 @@ def _tensor(module: nn.Module, name: str, dotted: str) -> Tensor:
         why = f"is sparse ({full.layout})"
     elif full.is_quantized:
         why = "is quantized"
+    elif getattr(module, "sparse", False) is True:
+        why = "has sparse gradients"
     elif type(full) not in (Tensor, nn.Parameter, nn.Buffer) and not _is_sharded(full):
         why = f"is a {type(full).__name__}, which cannot be cut in general"
     if why is not None:
@@ -329,7 +332,10 @@ def _layout_for(
     if isinstance(module, nn.RNNBase) and tensors:
         attributes["_flat_weights"] = Tensors(tuple(module._flat_weights_names))
     old = layout_of(module) or Layout()
-    layout = Layout(tensors, {**attributes, **old.attributes}, open_sizes, more=old.more)
+    more = dict(old.more)
+    if any(name in module._buffers and may_copy(own) for name, own in tensors.items()):
+        more["buffers"] = True
+    layout = Layout(tensors, {**attributes, **old.attributes}, open_sizes, more=more)
     full: tuple[Any, ...] = tuple(spec.default for spec in layout.specs)
     for index, spec in enumerate(layout.specs):
         for value in spec.candidates:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from .cutting import part_of
+from .cutting import part_of, part_of_buffer
 from .layout import Follows, Layout, Plan, Tensors, held
 from .mixture import is_mixed, largest_plan, weighted_tensor
 from .skipping import KEY, Counted, computing
@@ -44,7 +44,11 @@ def read_tensor(module: nn.Module, name: str) -> Any:
     try:
         plan = plan_of(module)
         if plan is not None:
-            return part_of(full, module.__dict__[KEY].tensors[name], plan, name)
+            layout: Layout = module.__dict__[KEY]
+            if layout.more and name in module.__dict__["_buffers"]:
+                return part_of_buffer(module, full, plan, name)
+            extents = layout.tensors[name]
+            return part_of(full, extents, plan, name, whole_piece=not layout.gathers)
         return weighted_tensor(module, name, full) if is_mixed(module) else full
     except AttributeError as error:
         # nn.Module would look the name up once more, and silently give all of the tensor.
