@@ -112,7 +112,8 @@ class Adapter:
         follows: path of modules -> attribute -> its value: what a module has computed from a
             size when it was built, and uses. Paths and names are relative to the module. Of
             several expressions, the first counts of which the tensors exist. ``"#layers.*"``
-            counts modules; such a number is corrected when a network is frozen.
+            counts modules; such a number is corrected when a network is frozen. A buffer without
+            dimensions may follow, too, as the square root by which Gemma multiplies embeddings.
         depth: the blocks that can be skipped, as :class:`Blocks` or a path of them; or a tuple
             of these, one for each stack.
         config: name of a number in the ``config`` of the model -> its value in terms of roles,

@@ -22,7 +22,7 @@ from functools import partial
 from math import gcd
 from typing import Any, NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from oneshot_core.discovery import Record, Registry, default_registry
 from oneshot_core.errors import PluginError
@@ -411,6 +411,8 @@ def _require_present_value(
         lambda name: number_of(model, one.module, name),
     )
     present = getattr(module, one.attribute)
+    if isinstance(present, Tensor):  # a buffer without dimensions
+        said, present = present.new_full((), said).item(), present.item()
     if present != said:
         raise PluginError(
             f"{one.adapter} says that {one.attribute} of the {type(module).__name__} at "

@@ -311,7 +311,7 @@ def attention() -> list[Sample]:
     ]
 
 
-def _layer() -> nn.Module:
+def _layer() -> nn.TransformerEncoderLayer:
     return nn.TransformerEncoderLayer(16, 4, 24, dropout=0.0, batch_first=True)
 
 

@@ -36,7 +36,10 @@ GROUPED: Final = Adapter(
 
 GEMMA: Final = replace(
     GROUPED,
-    follows={**GROUPED.follows, "embed_tokens": {"scalar_embed_scale": "weight:1 ** 0.5"}},
+    follows={
+        **GROUPED.follows,
+        "embed_tokens": dict.fromkeys(("scalar_embed_scale", "embed_scale"), "weight:1 ** 0.5"),
+    },
 )
 """Gemma multiplies embeddings by the square root of the hidden size."""
 

@@ -12,7 +12,7 @@ MULTIHEAD_ATTENTION: Final = Adapter(
     heads="out_proj.weight:1 / head_dim",
     follows={
         "": {
-            "embed_dim": "out_proj.weight:0",
+            "embed_dim": ("in_proj_weight:1", "q_proj_weight:1"),
             "num_heads": "out_proj.weight:1 / head_dim",
             "kdim": ("k_proj_weight:1", "in_proj_weight:1"),
             "vdim": ("v_proj_weight:1", "in_proj_weight:1"),
