@@ -5,7 +5,7 @@ The largest network stays equal, and every prefix holds the items that matter mo
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -65,6 +65,7 @@ def sort_by_importance(
     optimizers: Sequence[Optimizer] = (),
     tolerance: float | None = None,
     strict: bool = True,
+    permuted: Collection[Size] = (),
 ) -> Sorted:
     """Sort the items of each size by their scores, largest first, in all tensors, in place.
 
@@ -86,6 +87,9 @@ def sort_by_importance(
             times the precision of half-precision results.
         strict: whether a larger deviation is an error; if not, the sizes that cause it stay as
             they are.
+        permuted: sizes of the results of the model, such as the hidden size of an encoder, whose
+            items may change places in the results, too. Without them the results stay as they are,
+            so that such a size is one that cannot be sorted.
 
     Returns:
         the orders, and the measured deviation.
@@ -107,7 +111,7 @@ def sort_by_importance(
     orders = {size: _order(size, values, outer) for size, values in scores.items()}
     orders = {size: order for size, order in orders.items() if not _is_identity(order)}
     given = None if batches is None else require_batches(batches, "measuring the deviation")
-    work = _Work(model, extents, outer, optimizers, given, tolerance)
+    work = _Work(model, extents, outer, optimizers, given, tolerance, permuted)
     with work.undone_on_error():
         deviation = work.sort(orders)
         if work.allows(deviation):
@@ -139,6 +143,7 @@ class _Work:
         optimizers: with state about its parameters.
         batches: to measure on; None measures nothing.
         tolerance: as given.
+        permuted: as given.
     """
 
     def __init__(
@@ -149,9 +154,10 @@ class _Work:
         optimizers: Sequence[Optimizer],
         batches: list[Any] | None,
         tolerance: float | None,
+        permuted: Collection[Size],
     ) -> None:
         self.model, self.extents, self.outer = model, extents, outer
-        self.optimizers, self.batches = optimizers, batches
+        self.optimizers, self.batches, self.permuted = optimizers, batches, permuted
         self.tensors = _tensors(model, extents)
         self.applied: list[_Move] = []
         self.before = None if batches is None else self._results()
@@ -165,7 +171,10 @@ class _Work:
         moves += [move for each in moves for move in _followers(each, self.optimizers)]
         _apply(moves)
         self.applied = moves
-        return None if self.before is None else _deviation(self.before, self._results())
+        if self.before is None:
+            return None
+        free = {size: orders[size] for size in self.permuted if size in orders}
+        return _deviation(self.before, self._results(), free)
 
     def undo(self) -> None:
         """Put everything back."""
@@ -331,16 +340,31 @@ def _apply(moves: Sequence[_Move]) -> None:
         raise
 
 
-def _deviation(before: list[Tensor], after: list[Tensor]) -> float:
-    """Return the largest difference, relative to the largest result; NaN equals NaN."""
+def _deviation(
+    before: list[Tensor], after: list[Tensor], free: Mapping[Size, Tensor] | None = None
+) -> float:
+    """Return the largest difference, relative to the largest result; NaN equals NaN.
+
+    The items of the sizes in ``free`` may have changed places in the results.
+    """
     largest = difference = 0.0
     for old, new in zip(before, after, strict=True):
         if old.numel():
-            same = (old == new) | (old.isnan() & new.isnan())
-            apart = (old.double() - new.double()).abs().masked_fill(same, 0.0)
-            difference = max(difference, float(apart.nan_to_num(nan=float("inf")).max()))
+            allowed = [old] + [
+                old.index_select(dim, order.to(old.device))
+                for size, order in (free or {}).items()
+                for dim in range(old.dim())
+                if old.shape[dim] == size.full and order.dim() == 1
+            ]
+            difference = max(difference, min(_difference(each, new) for each in allowed))
             largest = max(largest, float(old.double().abs().nan_to_num(0.0, 0.0, 0.0).max()))
     return difference / largest if largest else difference
+
+
+def _difference(old: Tensor, new: Tensor) -> float:
+    same = (old == new) | (old.isnan() & new.isnan())
+    apart = (old.double() - new.double()).abs().masked_fill(same, 0.0)
+    return float(apart.nan_to_num(nan=float("inf")).max())
 
 
 def _deviates(sizes: Sequence[Size], deviation: float | None, work: _Work) -> SpaceError:
@@ -349,5 +373,6 @@ def _deviates(sizes: Sequence[Size], deviation: float | None, work: _Work) -> Sp
         f"the model computes something else when the items of {names} change places: its results "
         f"deviate by {deviation:.1e}",
         expected=f"at most {work.tolerance:.1e} of the largest result",
-        fix="give no scores of these sizes, or strict=False, which leaves them as they are",
+        fix="give no scores of these sizes, or strict=False, which leaves them as they are; sizes "
+        "of the results may move with permuted=[...]",
     )
