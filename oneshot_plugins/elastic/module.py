@@ -387,7 +387,9 @@ def _follows(
     plain = (int, float, str, bool, tuple, list)
     if isinstance(kept, Tensor) and scalar and kept.equal(kept.new_full((), value)):
         pass
-    elif isinstance(kept, plain) and (type(value) is bool) == (type(kept) is bool) and value == kept:
+    elif (
+        isinstance(kept, plain) and (type(value) is bool) == (type(kept) is bool) and value == kept
+    ):
         pass
     elif isinstance(kept, plain) or type(value) is not type(kept):
         raise SpaceError(
