@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
 from oneshot_core import freeze
@@ -45,7 +46,7 @@ def failures(
 ) -> dict[str, Failure]:
     """Return label -> why the model cannot be called with a small value of it.
 
-    Networks are frozen from a copy on the meta device, which holds no data: at first the smallest
+    Networks are frozen from a copy that holds no data: at first the smallest
     of all, and ``times`` random ones. Only where one of them fails is each label tried by itself.
 
     Args:
@@ -57,7 +58,7 @@ def failures(
     Raises:
         SpaceError: networks fail, and it is no single label that is to blame.
     """
-    with _on_meta(model) as (twin, place):
+    with _without_data(model) as (twin, place):
         given = Call(*pytree.tree_map(place, (call.args, call.kwargs)))
         whole = {label: values[-1] for label, values in candidates.items()}
         if _why(twin, whole, given) is not None:
@@ -84,19 +85,26 @@ def failures(
 
 
 @contextmanager
-def _on_meta(model: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
-    """Yield a copy of ``model`` whose tensors have no data, and what does that to a value."""
-    memo: dict[int, Any] = {}
-    for module in model.modules():
-        for parameter in module._parameters.values():
-            if parameter is not None:
-                meta = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
-                memo.setdefault(id(parameter), meta)
-        for buffer in module._buffers.values():
-            if buffer is not None:
-                memo.setdefault(id(buffer), buffer.detach().to("meta"))
-    twin = copy.deepcopy(model, memo).eval()
-    yield _Holder(twin), lambda value: value.to("meta") if isinstance(value, Tensor) else value
+def _without_data(model: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
+    """Yield a copy of ``model`` whose tensors have no data, and what does that to a value.
+
+    Fake tensors, not those of the meta device: code that looks at the content of a mask asks
+    whether it is being traced, and then does without.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+
+        def place(value: Any) -> Any:
+            return mode.from_tensor(value.detach()) if isinstance(value, Tensor) else value
+
+        memo: dict[int, Any] = {}
+        for module in model.modules():
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if isinstance(tensor, nn.Parameter):
+                    fake = nn.Parameter(place(tensor), requires_grad=tensor.requires_grad)
+                    memo.setdefault(id(tensor), fake)
+                elif tensor is not None:
+                    memo.setdefault(id(tensor), place(tensor))
+        yield _Holder(copy.deepcopy(model, memo).eval()), place
 
 
 def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | None:
@@ -105,11 +113,11 @@ def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | No
     labels = {label: wanted.get(label, spec.default) for label, spec in space.specs.items()}
     try:
         network: Any = freeze(twin, labels)
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]):
             network.net(*call.args, **call.kwargs)
     except Exception as error:
         changed = {k: v for k, v in labels.items() if v != space.specs[k].default}
-        shown = ", ".join(f"{label}={value}" for label, value in list(changed.items())[:3])
+        shown = ", ".join(f"{k}={v}" for k, v in list(changed.items())[:3]) or "all its sizes"
         line = str(error).strip().partition("\n")[0]
         return Failure(f"a network with {shown} fails{_line_of(error)}: {line}")
     return None
