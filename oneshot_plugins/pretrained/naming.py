@@ -223,30 +223,30 @@ def groups_of(
     Args:
         uses: the sizes that can be chosen.
         names: what each is called alone, from :func:`names_of`.
-        per_layer: whether each gets a label of its own.
+        per_layer: whether each gets a label of its own. Residual streams of equal width share one
+            all the same: they belong to no layer.
         apart: size -> what it must have in common with those that share its label.
     """
-    if per_layer:
-        return [Group(names[use.size], (use,), (names[use.size],)) for use in uses]
     together: dict[tuple[object, ...], list[Use]] = defaultdict(list)
     for use in uses:
         pattern = _starred(use.layer) if use.role in ("channels", "size") else ""
-        key = (apart or {}).get(use.size)
-        together[use.role, use.size.full, use.size.unit, pattern, key].append(use)
+        own = use.size if per_layer and use.role != "hidden" else None
+        common = (own, pattern, (apart or {}).get(use.size))
+        together[use.role, use.size.full, use.size.unit, common].append(use)
     of_role: dict[str, int] = defaultdict(int)
     for key in together:
         of_role[str(key[0])] += 1
     taken: set[str] = set()
     groups = []
     for (role, *_), members in together.items():
-        own = tuple(names[use.size] for use in members)
+        alone = tuple(names[use.size] for use in members)
         label = str(role)
-        if of_role[str(role)] > 1 or role in ("channels", "size"):
-            label = glob_of(own)
+        if (per_layer and role != "hidden") or of_role[label] > 1 or role in ("channels", "size"):
+            label = glob_of(alone)
         while label in taken:
             label = f"{label}.{members[0].size.full}"
         taken.add(label)
-        groups.append(Group(label, tuple(members), own))
+        groups.append(Group(label, tuple(members), alone))
     return groups
 
 
