@@ -13,6 +13,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from oneshot_plugins.cells.cell import Cell
     from oneshot_plugins.inspect.inspection import Inspection, inspect
+    from oneshot_plugins.pretrained.model import elastic, optional
+    from oneshot_plugins.pretrained.plan import Plan
     from oneshot_plugins.ranking.evaluation import Ranked, Ranking
     from oneshot_plugins.ranking.front import ParetoFront
     from oneshot_plugins.run.rows import LogCheckpointRow
@@ -69,6 +71,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ".traversal": ("traverse_and_mutate_submodules",),
     "oneshot_plugins.cells.cell": ("Cell",),
     "oneshot_plugins.inspect.inspection": ("Inspection", "inspect"),
+    "oneshot_plugins.pretrained.model": ("elastic", "optional"),
+    "oneshot_plugins.pretrained.plan": ("Plan",),
     "oneshot_plugins.ranking.evaluation": ("Ranked", "Ranking"),
     "oneshot_plugins.ranking.front": ("ParetoFront",),
     "oneshot_plugins.run.rows": ("LogCheckpointRow",),
@@ -82,10 +86,10 @@ __all__ = [
     "Active", "Architecture", "AtomicCheckpointIO", "BaseOneShotLightningModule",
     "BaseSuperNetModule", "Cell", "Component", "Decision", "DecisionTable", "InputChoice",
     "Inspection", "LayerChoice", "LogCheckpointRow", "ModelSpace", "Mutable", "MutableModule",
-    "MutationHook", "ParameterSpec", "ParetoFront", "RangeChoice", "Ranked", "Ranking",
+    "MutationHook", "ParameterSpec", "ParetoFront", "Plan", "RangeChoice", "Ranked", "Ranking",
     "Registry", "Repeat", "SeedEachBatch", "Value", "ValueChoice", "__version__", "choice",
-    "constrain", "freeze", "hookimpl", "if_else", "inspect", "loguniform", "maximum",
-    "merge_optimizers", "minimum", "nn", "no_default_hook", "registry", "search",
+    "constrain", "elastic", "freeze", "hookimpl", "if_else", "inspect", "loguniform", "maximum",
+    "merge_optimizers", "minimum", "nn", "no_default_hook", "optional", "registry", "search",
     "traverse_and_mutate_submodules", "uniform",
 ]  # fmt: skip
 

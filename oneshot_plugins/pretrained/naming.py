@@ -276,20 +276,21 @@ def names_of(uses: Sequence[Use]) -> dict[Size, str]:
 
 
 def replace_sizes(extents: Extents, new: Mapping[Size, Size]) -> dict[str, dict[int, Extent]]:
-    """Return ``extents`` with sizes exchanged."""
+    """Return ``extents`` in the sizes of ``new``; all other sizes become numbers.
 
-    def exchanged(extent: Extent) -> Extent:
-        return Extent(
-            tuple(
-                tuple(new.get(f, f) if isinstance(f, Size) else f for f in term)
-                for term in extent.terms
-            )
-        )
+    Dimensions that then depend on no size are left out.
+    """
 
-    return {
-        tensor: {dim: exchanged(extent) for dim, extent in dims.items()}
-        for tensor, dims in extents.items()
-    }
+    def exchanged(factor: Size | int) -> Size | int:
+        return new.get(factor, factor.full) if isinstance(factor, Size) else factor
+
+    found: dict[str, dict[int, Extent]] = {}
+    for tensor, dims in extents.items():
+        for dim, extent in dims.items():
+            if any(size in new for size in extent.sizes):
+                terms = tuple(tuple(map(exchanged, term)) for term in extent.terms)
+                found.setdefault(tensor, {})[dim] = Extent(terms)
+    return found
 
 
 def glob_of(names: Sequence[str]) -> str:
