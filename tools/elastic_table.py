@@ -12,6 +12,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any, Final
 
@@ -170,3 +171,87 @@ def examine(
         )
     exported = _exports(oneshot.freeze(search, smallest).eval(), values) if export else None
     return Found(plan, full, len(drawn), equal, trained, costs, plain, exported)
+
+
+def _parameters(plan: Any, architecture: Mapping[str, Any]) -> int:
+    """Return the number of parameters of an architecture, computed from the plan alone."""
+    values = {one.size: architecture[label] for label, one in plan.sizes.items()}
+    blocks = {block for depth in plan.depth for block in depth.blocks}
+    runs = {block for depth in plan.depth for block in depth.runs(architecture)}
+    total, seen = 0, set()
+    for name, parameter in plan.model.named_parameters(remove_duplicate=False):
+        gone = any(name.startswith(f"{block}.") for block in blocks - runs)
+        if gone or id(parameter) in seen or not parameter.requires_grad:
+            continue
+        seen.add(id(parameter))
+        extents = plan.extents.get(name, {})
+        total += prod(
+            extents[dim].at(values) if dim in extents else length
+            for dim, length in enumerate(parameter.shape)
+        )
+    return total
+
+
+def _exports(network: Any, values: tuple[Any, ...]) -> bool:
+    """Say whether torch.export keeps what a frozen network computes."""
+    with torch.no_grad():
+        exported = torch.export.export(network, values).module()
+        pairs = zip(exported(*values), network(*values), strict=True)
+        return all(torch.allclose(a, b, rtol=1e-4, atol=1e-5) for a, b in pairs)
+
+
+def row(name: str, found: Found, whole: nn.Module) -> tuple[str, ...]:
+    """Return the cells of a model's row."""
+    plan = found.plan
+    roles: dict[str, list[str]] = {}
+    for label, one in plan.sizes.items():
+        roles.setdefault(one.role, []).append(label)
+    sizes = ", ".join(
+        labels[0] if len(labels) == 1 else f"{len(labels)} x {role}"
+        for role, labels in roles.items()
+    )
+    if plan.depth:
+        sizes += f", depth ({sum(len(depth.blocks) for depth in plan.depth)} blocks)"
+    count = plan.architectures
+    exported = {True: "yes", False: "no", None: "-"}[found.exported]
+    return (
+        name,
+        sizes,
+        f"{count:,}" if count < 10**7 else f"{count:.1e}",
+        f"{plan.seconds:.1f}",
+        str(len(plan.fixed)),
+        "yes" if found.full else "no",
+        f"{found.equal} of {found.drawn}",
+        f"{found.costs} of {found.drawn}",
+        "yes" if found.trained else "no",
+        exported,
+    )
+
+
+HEAD: Final = (
+    "model", "what can be chosen", "architectures", "seconds of the trace", "fixed dimensions",
+    "full = original", "networks = frozen", "costs = frozen", "a step of `sandwich`",
+    "torch.export",
+)  # fmt: skip
+
+
+def main(names: Iterable[str]) -> int:
+    """Examine models and write the page."""
+    sys.path.insert(0, str(PAGE.parent.parent / "tests"))
+    import models  # type: ignore[import-not-found]
+
+    rows = [HEAD, tuple("---" for _ in HEAD)]
+    for name in names or models.TWELVE:
+        built = models.build(name)
+        found = examine(built.model, built.args, built.kwargs, draws=20, export=True, depth=True)
+        rows.append(row(name, found, built.model))
+        print("|".join(rows[-1]), flush=True)
+    table = "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(START)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{START}\n{table}\n{END}{after}", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main(sys.argv[1:]))

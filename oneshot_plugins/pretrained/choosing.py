@@ -145,9 +145,7 @@ def choose(model: nn.Module, traced: Trace, uses: Sequence[Use], request: Reques
     return Selection(tuple(chosen), new, tuple(_fixed(traced, uses, stays, new)))
 
 
-def without(
-    selection: Selection, extents: Extents, reasons: Mapping[str, str]
-) -> Selection:
+def without(selection: Selection, extents: Extents, reasons: Mapping[str, str]) -> Selection:
     """Return ``selection`` without some labels, whose dimensions are fixed for a reason.
 
     Args:

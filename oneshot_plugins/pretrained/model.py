@@ -1,7 +1,8 @@
-"""``oneshot.elastic`` and ``oneshot.optional``: an unmodified model becomes a supernet, in place."""
+"""``oneshot.elastic`` and ``oneshot.optional``: models become supernets, unmodified and in place."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -24,7 +25,7 @@ from .expression import matching
 from .inputs import Call, call_of, is_by_hand
 from .naming import Extents, replace_sizes, uses_of
 from .plan import Chosen, Depth, Plan, plain_class
-from .proof import failures
+from .proof import UNPROVED, failures
 from .sizes import Rules, Wanted, check_wanted
 from .sorting import Sorted, sort_by_importance
 from .stacks import apply_depth, plan_depth, stacks_of, stacks_of_paths
@@ -216,6 +217,7 @@ class _Work:
     selection: Selection = field(default_factory=lambda: Selection((), {}, ()))
     stacks: Sequence[Stack] = ()
     depth: tuple[Depth, ...] = ()
+    notes: list[str] = field(default_factory=list)
 
     def trace(self) -> Trace:
         """Trace the model; what adapters add to the extents is in the result."""
@@ -276,7 +278,12 @@ class _Work:
             for depth in self.depth:
                 candidates |= depth.candidates
             wrong = failures(self.model, self.call, candidates)
-            if not wrong:
+            if UNPROVED in wrong:
+                self.notes.append(
+                    f"The plan is not proved, for the model cannot be called without data: "
+                    f"{wrong[UNPROVED]}."
+                )
+            if UNPROVED in wrong or not wrong:
                 return
             self.unmake()
             self.selection = without(self.selection, self.extents, wrong)
@@ -288,16 +295,16 @@ class _Work:
         score = default_registry().load(f"importance:{name}")
         scores = score(self.model, self.extents, batches)
         wanted = {size: scores[size] for size in self.selection.new if size in scores}
-        done = sort_by_importance(
-            self.model, self.extents, wanted, batches=batches, strict=False
-        )
+        done = sort_by_importance(self.model, self.extents, wanted, batches=batches, strict=False)
         self.make()
         return done
 
     def plan(self, seconds: float, done: Sorted | None) -> Plan:
         """Return the plan of the model as it is now."""
         sizes: dict[str, Chosen] = {one.label: one for one in self.selection.chosen}
-        notes = [] if done is None else [f"The items of the sizes are {done}."]
+        notes = [*self.notes, *self._said_by_config()]
+        if done is not None:
+            notes.append(f"The items of the sizes are {done}.")
         return Plan(
             self.model,
             sizes,
@@ -309,6 +316,18 @@ class _Work:
             done,
             tuple(notes),
         )
+
+    def _said_by_config(self) -> Iterator[str]:
+        """Yield what a configuration of the model cannot say, where that may be chosen."""
+        roles = {one.role for one in self.selection.chosen}
+        for found in self.adapters.found:
+            for left, right in found.adapter.needs:
+                if roles & set(re.findall(r"[a-z]+", left)):
+                    name = type(self.model.get_submodule(found.path)).__name__
+                    yield (
+                        f"The configuration of {name} says only sizes for which {left} is {right}. "
+                        "oneshot.save_network saves networks of all sizes."
+                    )
 
 
 def _adapters(model: nn.Module, adapter: Adapter | str | None) -> Adapters:

@@ -1,4 +1,4 @@
-"""Blocks that can be skipped: which they are, what is asked of them, and how they become optional."""
+"""Blocks that can be skipped: which they are, what is wanted, and how they become optional."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def evenly(total: int, count: int) -> tuple[int, ...]:
 
 
 def _may_be_block(block: nn.Module) -> bool:
-    """Say whether a module may have a residual connection: it has parts, and a forward of its own."""
+    """Say whether a module may have a residual connection: parts, and a forward of its own."""
     if isinstance(block, _LAYERS_OF_TORCH):
         return True
     ours = type(block).__module__.startswith("torch.nn")
@@ -228,9 +228,7 @@ def _changing(model: nn.Module, paths: Sequence[str], call: Call) -> dict[str, s
     handles = []
     for path in paths:
 
-        def hook(
-            block: nn.Module, args: Any, kwargs: Any, result: Any, path: str = path
-        ) -> None:
+        def hook(block: nn.Module, args: Any, kwargs: Any, result: Any, path: str = path) -> None:
             seen[path].append(_unlike((*args, *kwargs.values()), result))
 
         handles.append(_get(model, path).register_forward_hook(hook, with_kwargs=True))
