@@ -184,7 +184,7 @@ def test_a_search_trains_ranks_and_freezes_an_elastic_model(strategy: str) -> No
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(search, data)
+    trainer.fit(search, data, data)
     ranking = search.rank(3, data, metric="size", mode="min", progress=False, baselines=False)
     assert len(ranking) == 3
     for architecture in (ranking.best, {"hidden": 8, "ffn": 16, "depth": 1}):
@@ -211,7 +211,6 @@ def test_blocks_that_are_skipped_lie_evenly_unless_batches_tell_which_matter() -
 
 def test_items_are_sorted_where_batches_are_given_and_the_model_stays_the_same_function() -> None:
     net = Net()
-    before = net(X)
     with torch.no_grad():
         net.layers[0].down.weight[:, :8] = 0  # these say nothing
     before = net(X)
@@ -220,7 +219,7 @@ def test_items_are_sorted_where_batches_are_given_and_the_model_stays_the_same_f
     assert plan.importance is not None
     assert plan.importance.deviation is not None
     assert plan.importance.deviation < 1e-5
-    assert net.layers[0].down.weight[:, -8:].abs().max() == 0
+    assert net.layers[0].down.weight[:, :16].abs().amax(0).min() > 0
     assert "sorted by importance" in str(plan)
 
 
