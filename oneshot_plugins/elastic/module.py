@@ -166,13 +166,20 @@ def _checked_tensors(
 
 def _module(model: nn.Module, path: str, dotted: str) -> nn.Module:
     try:
-        return model.get_submodule(path)
+        module = model.get_submodule(path)
     except AttributeError as error:
         raise SpaceError(
             f"there is no module {path!r} in the {type(model).__name__}, which {dotted!r} names",
             expected="names as named_modules() and named_parameters() give them",
             fix="correct the table",
         ) from error
+    if isinstance(module, torch.jit.ScriptModule):
+        raise SpaceError(
+            f"the module at {path!r} is compiled by TorchScript",
+            expected="a module of Python",
+            fix="make the model elastic before torch.jit.script",
+        )
+    return module
 
 
 def _tensor(module: nn.Module, name: str, dotted: str) -> Tensor:
@@ -275,12 +282,6 @@ def require_adoptable(module: nn.Module, path: str) -> None:
             f"the {name} at {path!r} is itself a choice",
             expected="a plain module",
             fix="leave its tensors out of the table",
-        )
-    if isinstance(module, torch.jit.ScriptModule):
-        raise SpaceError(
-            f"the module at {path!r} is compiled by TorchScript",
-            expected="a module of Python",
-            fix="make the model elastic before torch.jit.script",
         )
     own = {n for cls in type(module).__mro__ for n in vars(cls) if cls.__module__ != "torch.nn"}
     for table in ("_parameters", "_buffers", "_modules"):

@@ -92,7 +92,7 @@ def attributes_at(module: nn.Module, plan: Plan, tensors: Mapping[str, Any]) -> 
         if isinstance(follows, Follows):
             found[name] = plan.attributes[name]
         elif isinstance(follows, Counted):
-            found[name] = follows.in_frozen(module.__dict__[name])
+            found[name] = follows.of_frozen(module.__dict__[name])
         else:
             found[name] = [tensors[each] for each in follows.names]
     return found
