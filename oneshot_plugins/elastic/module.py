@@ -17,7 +17,7 @@ from oneshot_core.supernet import BaseSuperNetModule
 
 from .attributes import known_attributes
 from .classes import Elastic, ElasticModule, ElasticSuperNetModule, adopt, restore
-from .cutting import may_copy
+from .cutting import is_sharded, may_copy
 from .extent import Extent, Size, Values
 from .layout import Asked, Extents, Follows, Layout, Plan, Tensors, held, layout_of
 from .skipping import Counted
@@ -203,7 +203,7 @@ def _tensor(module: nn.Module, name: str, dotted: str) -> Tensor:
         why = "is quantized"
     elif getattr(module, "sparse", False) is True:
         why = "has sparse gradients"
-    elif type(full) not in (Tensor, nn.Parameter, nn.Buffer) and not _is_sharded(full):
+    elif type(full) not in (Tensor, nn.Parameter, nn.Buffer) and not is_sharded(full):
         why = f"is a {type(full).__name__}, which cannot be cut in general"
     if why is not None:
         raise SpaceError(
@@ -212,10 +212,6 @@ def _tensor(module: nn.Module, name: str, dotted: str) -> Tensor:
             fix="leave it out, or make the model elastic before it becomes that",
         )
     return full
-
-
-def _is_sharded(tensor: Tensor) -> bool:
-    return type(tensor).__name__ == "DTensor"
 
 
 def _require_ties(
