@@ -280,7 +280,8 @@ def plain_module(module: Elastic, choices: Sequence[Choice]) -> nn.Module:
         tensors[name] = _frozen(module, name, plan, is_computed=name in computed)
         table = "_parameters" if isinstance(tensors[name], nn.Parameter) else "_buffers"
         own[table][name] = tensors[name]
-    own.update(attributes_at(module, plan, tensors))
+    for name, value in attributes_at(module, plan, tensors).items():
+        (own["_buffers"] if name in own["_buffers"] else own)[name] = value
     plain = object.__new__(cls)
     object.__setattr__(plain, "__dict__", own)
     for name, follows in layout.attributes.items():

@@ -55,7 +55,8 @@ def make_elastic(
             tensor that it stands for, such as ``"proj.weight"``.
         choices: size -> the values that can be chosen, ascending, the full one last.
         attributes: dotted path of a module -> attribute -> what it follows: an extent, or a
-            function of ``{size: value}``, where a size that is missing has its full value. What
+            function of ``{size: value}``, where a size that is missing has its full value. A
+            buffer without dimensions may follow, too, and is given as a number. What
             follows in torch's own layers is known, such as ``in_features`` and ``groups``.
         linear: paths of modules whose output is linear in each of their own tensors by itself, so
             that strategies that weight candidates can be used. torch's linear layers are known.
@@ -363,10 +364,12 @@ def _follows(
     missing = object()
     kept = getattr(module, name, missing)
     declared = getattr(type(module), name, None)
-    if kept is missing or hasattr(declared, "__set__") or name in _tables(module):
+    scalar = isinstance(kept, Tensor) and name in module._buffers and kept.dim() == 0
+    in_table = name in _tables(module) and not scalar
+    if kept is missing or hasattr(declared, "__set__") or in_table:
         raise SpaceError(
             f"{where} has no attribute {name!r} of its own that could follow a size",
-            expected="a name of its __dict__",
+            expected="a name of its __dict__, or of a buffer without dimensions",
             fix="correct attributes=",
         )
     function: Any = given.at if isinstance(given, Extent) else given
@@ -379,7 +382,11 @@ def _follows(
     if wrapped:
         value = (value,)
     plain = (int, float, str, bool, tuple, list)
-    if isinstance(kept, plain) and (type(value) is bool) == (type(kept) is bool) and value == kept:
+    if isinstance(kept, Tensor) and scalar and kept.equal(kept.new_full((), value)):
+        pass
+    elif (
+        isinstance(kept, plain) and (type(value) is bool) == (type(kept) is bool) and value == kept
+    ):
         pass
     elif isinstance(kept, plain) or type(value) is not type(kept):
         raise SpaceError(

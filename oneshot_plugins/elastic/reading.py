@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from .cutting import is_sharded, part_of, part_of_buffer
 from .layout import Follows, Layout, Plan, Tensors, held
@@ -81,7 +81,7 @@ def read_attribute(module: nn.Module, name: str) -> Any:
     """Return an attribute that follows sizes, as it is at present."""
     own = module.__dict__
     layout = own.get(KEY)
-    kept = own.get(name, _MISSING)
+    kept = own.get(name, own["_buffers"].get(name, _MISSING))
     if kept is _MISSING:  # of the class
         kept = getattr(type(module)._oneshot_plain, name)  # type: ignore[attr-defined]
     if layout is None:
@@ -94,7 +94,7 @@ def read_attribute(module: nn.Module, name: str) -> Any:
             return follows.now(kept) if computing() else kept
         plan = plan_of(module)
         if plan is not None:
-            return plan.attributes[name]
+            return _in_place_of(kept, plan.attributes[name])
         return largest_plan(module).attributes[name] if is_mixed(module) else kept
     except AttributeError as error:
         raise RuntimeError(f"{type(module).__name__}.{name} cannot be read: {error}") from error
@@ -112,12 +112,18 @@ def attributes_at(module: nn.Module, plan: Plan, tensors: Mapping[str, Any]) -> 
     found = {}
     for name, follows in layout.attributes.items():
         if isinstance(follows, Follows):
-            found[name] = plan.attributes[name]
+            kept = module.__dict__["_buffers"].get(name)
+            found[name] = _in_place_of(kept, plan.attributes[name])
         elif isinstance(follows, Counted):
             found[name] = follows.of_frozen(module.__dict__[name])
         else:
             found[name] = [tensors[each] for each in follows.names]
     return found
+
+
+def _in_place_of(kept: Any, value: Any) -> Any:
+    """Return a value, as a tensor where it is that of a buffer without dimensions."""
+    return kept.new_full((), value) if isinstance(kept, Tensor) else value
 
 
 def computed_tensor(module: nn.Module, name: str) -> Any:
