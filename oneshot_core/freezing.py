@@ -31,6 +31,9 @@ def plain_copy(root: nn.Module, chosen: Mapping[str, Choice], *, fresh: bool) ->
 class _Gone:
     """Stands for an attribute of ours on a user's module, until it is taken off the copy."""
 
+    def __init__(self, patch: Patch) -> None:
+        self.patch = patch
+
 
 class _Freezer:
     """Copies what is chosen, in one pass.
@@ -51,14 +54,18 @@ class _Freezer:
         self.prepare(root)
         frozen = self.copy(root, "")
         for path, module in frozen.named_modules():
-            for name in [n for n, value in module.__dict__.items() if isinstance(value, _Gone)]:
-                del module.__dict__[name]
             if isinstance(module, (MutableModule, BaseSuperNetModule)):
                 raise FreezeError(
                     f"a {type(module).__name__} is left at {path!r} of the frozen network",
                     expected="every choice in the submodules of the model",
                     fix="register the choice as a submodule of what uses it",
                 )
+        for module in reversed(list(frozen.modules())):  # inner ones first
+            gone = {n: value for n, value in module.__dict__.items() if isinstance(value, _Gone)}
+            for name in gone:
+                del module.__dict__[name]
+            for each in gone.values():
+                each.patch.finish(module)
         return frozen
 
     def prepare(self, module: nn.Module) -> None:
@@ -68,7 +75,7 @@ class _Freezer:
         self.ready.add(module)
         for value in module.__dict__.values():
             if isinstance(value, Patch):
-                self.memo[id(value)] = _Gone()
+                self.memo[id(value)] = _Gone(value)
         if not isinstance(module, (MutableModule, BaseSuperNetModule)):
             for child in module.children():
                 self.prepare(child)

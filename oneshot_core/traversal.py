@@ -42,8 +42,8 @@ def traverse_and_mutate_submodules(
 
     A module reachable by several names (tied layers) is offered once, and all its names are
     pointed at the one replacement. The root is not offered, nor is what is inside a choice or
-    supernet module that is ``sealed``. If anything raises, every replacement is taken back before
-    the error goes on.
+    supernet module that is ``sealed``. If anything raises, every replacement is taken back, and
+    every class that a hook has exchanged in place, before the error goes on.
 
     Args:
         root_module: tree to change.
@@ -100,8 +100,7 @@ class _Walk:
     """Offered module -> what stands in its place."""
     open: set[nn.Module] = field(default_factory=set)
     """Modules whose children are being walked before they are offered (bottom-up)."""
-    entered: set[nn.Module] = field(default_factory=set)
-    """Replacements that are being walked."""
+    entered: set[nn.Module] = field(default_factory=set)  # replacements that are being walked
     kept: set[nn.Module] = field(default_factory=set)
     """Originals found inside their replacement."""
     original: set[nn.Module] = field(default_factory=set)

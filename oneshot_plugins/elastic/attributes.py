@@ -209,10 +209,10 @@ _GATES = {"LSTM": 4, "GRU": 3}
 
 def _recurrent(module: Any, tensors: Tables) -> dict[str, Function]:
     cell = isinstance(module, nn.RNNCellBase)
-    end = "" if cell else "_l0"
-    found = _lengths(tensors, {"input_size": ((f"weight_ih{end}", 1),)})
+    inward = "weight_ih" if cell else "weight_ih_l0"
+    found = _lengths(tensors, {"input_size": ((inward, 1),)})
     mode = type(module).__name__.removesuffix("Cell") if cell else module.mode
-    hidden = _extent(tensors, f"weight_ih{end}", 0)
+    hidden = _extent(tensors, inward, 0)
     if hidden is not None:
         gates = _GATES.get(mode, 1)
         found["hidden_size"] = partial(_divided, hidden, gates, "the number of gates")

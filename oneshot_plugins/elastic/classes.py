@@ -24,8 +24,9 @@ from oneshot_core.space import Branches, Choice, MutableModule, ParameterSpec
 from oneshot_core.supernet import BaseSuperNetModule
 
 from .cutting import check_length, compact, cut
+from .forwards import buffer_members, forward_members
 from .layout import Layout, Plan, Tensors, held, layout_of
-from .mixture import is_norm, norm_members, require_mixable
+from .mixture import require_mixable
 from .reading import (
     attributes_at,
     computed_tensor,
@@ -68,8 +69,8 @@ class Elastic(nn.Module):
         super().__init_subclass__(**kwargs)
         if cls.__name__.startswith("Parametrized"):  # by torch.nn.utils.parametrize
             raise SpaceError(
-                f"a {cls._oneshot_plain.__name__} with elastic tensors was given a parametrization, such as "
-                "weight_norm or spectral_norm of torch.nn.utils",
+                f"a {cls._oneshot_plain.__name__} with elastic tensors was parametrized, as "
+                "weight_norm and spectral_norm of torch.nn.utils do",
                 expected="parametrizations first, and then elastic sizes",
                 fix="parametrize the plain model and make it elastic after that",
             )
@@ -149,6 +150,7 @@ def _branches(module: nn.Module, specs: Sequence[ParameterSpec]) -> Branches:
 
 
 _classes: dict[Key, type[Elastic]] = {}
+_MEMBERS = {**MEMBERS, "buffers": buffer_members}
 _twins: WeakValueDictionary[int, ElasticModule] = WeakValueDictionary()
 
 
@@ -172,9 +174,11 @@ def _class_of(key: Key) -> type[Elastic]:
             "__init__": init,
             **{name: _property(read_tensor, name) for name in tensors},
             **{name: _property(read_attribute, name) for name in attributes},
-            **(norm_members(plain) if base is ElasticSuperNetModule and is_norm(plain) else {}),
-            **{k: v for kind in kinds for k, v in MEMBERS[kind](plain).items()},
         }
+        if base is ElasticSuperNetModule:
+            members |= forward_members(plain)
+        for kind in kinds:  # blocks last: their forward surrounds what is here already
+            members |= _MEMBERS[kind](plain, members.get("forward", plain.forward))
         own: Any = type(plain)
         meta: Any = _metaclass(own)
         _classes[key] = meta(f"Elastic{plain.__name__}", (base, plain), members)
@@ -276,7 +280,8 @@ def plain_module(module: Elastic, choices: Sequence[Choice]) -> nn.Module:
         tensors[name] = _frozen(module, name, plan, is_computed=name in computed)
         table = "_parameters" if isinstance(tensors[name], nn.Parameter) else "_buffers"
         own[table][name] = tensors[name]
-    own.update(attributes_at(module, plan, tensors))
+    for name, value in attributes_at(module, plan, tensors).items():
+        (own["_buffers"] if name in own["_buffers"] else own)[name] = value
     plain = object.__new__(cls)
     object.__setattr__(plain, "__dict__", own)
     if layout.depth is not None:

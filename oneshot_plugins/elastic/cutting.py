@@ -7,22 +7,34 @@ from torch import Tensor, nn
 
 from oneshot_core.errors import StrategyError
 
-from .extent import Values
-from .layout import Extents, Plan
+from .extent import Size, Values
+from .layout import Extents, Layout, Pending, Plan
+from .skipping import KEY
 
 
-def part_of(full: Tensor, extents: Extents, plan: Plan, name: str) -> Tensor:
+def part_of(
+    full: Tensor, extents: Extents, plan: Plan, name: str, *, whole_piece: bool = True
+) -> Tensor:
     """Return the part of ``full`` that a plan asks for.
 
     It is what the frozen module holds, down to how kernels will treat it: it lies in one piece, and
     asks for a gradient whether or not one is computed. Matrix products round differently for
     others.
 
+    Args:
+        full: all of a tensor.
+        extents: what its dimensions are.
+        plan: of the module that holds it.
+        name: of the tensor, for messages and in the plan.
+        whole_piece: whether the part must lie in one piece.
+
     Raises:
         StrategyError: the tensor is split over devices, or no longer the one that was made elastic.
     """
     check_length(full, extents, name)
-    part = compact(cut(full, extents, plan.cuts.get(name), plan.values), full)
+    part = cut(full, extents, plan.cuts.get(name), plan.values)
+    if whole_piece:
+        part = compact(part, full)
     tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
     if full.requires_grad and not part.requires_grad and not tracing:
         part = part.detach().requires_grad_()
@@ -78,3 +90,49 @@ def check_length(full: Tensor, extents: Extents, name: str) -> None:
             expected=f"all that is stored, {wanted}",
             fix="freeze the network first, or build the model anew and make it elastic then",
         )
+
+
+def may_copy(extents: Extents) -> bool:
+    """Say whether some part of a tensor like this is a copy, and not a view of it."""
+    if any(extents[1:]):
+        return True  # it does not lie in one piece
+    first = extents[0]
+    return first is not None and (
+        len(first.terms) > 1 or any(isinstance(f, Size) for f in first.terms[0][1:])
+    )
+
+
+def part_of_buffer(module: nn.Module, full: Tensor, plan: Plan, name: str) -> Tensor:
+    """Return the part of a buffer that a plan asks for, in which a module may write as it runs.
+
+    What is written to a copy is written to the buffer when the module has run.
+    """
+    layout: Layout = module.__dict__[KEY]
+    known = layout.pending.get(name)
+    if known is not None and known.plan is plan and known.full is full:
+        return known.part
+    part = part_of(full, layout.tensors[name], plan, name)
+    if "buffers" in layout.more and not (full.is_meta or torch.is_inference(part)):
+        layout.pending[name] = Pending(full, part, part._version, plan)
+    return part
+
+
+def write_back(layout: Layout, *, training: bool) -> None:
+    """Write to buffers what was written to copies of their parts.
+
+    Args:
+        layout: of a module that has run.
+        training: whether in that mode. Batch norm writes without leaving a trace on the tensor.
+    """
+    pending, layout.pending = layout.pending, {}
+    for name, (full, part, version, plan) in pending.items():
+        if part._version == version and not training:
+            continue
+        extents = layout.tensors[name]
+        place = torch.arange(full.numel(), device=full.device).reshape(full.shape)
+        place = cut(place, extents, plan.cuts.get(name), plan.values).flatten()
+        with torch.no_grad():
+            if full.is_contiguous():
+                full.view(-1).index_copy_(0, place, part.detach().flatten())
+            else:
+                full.copy_(full.flatten().index_copy(0, place, part.flatten()).view(full.shape))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from torch import Tensor, nn
 
@@ -115,6 +115,15 @@ class Plan:
         }
 
 
+class Pending(NamedTuple):
+    """A part of a buffer that is a copy."""
+
+    full: Tensor
+    part: Tensor
+    version: int
+    plan: Plan
+
+
 def cuts_of(extents: Extents, values: Values) -> list[tuple[int, int]] | None:
     """Return the prefixes of a tensor's dimensions; None if its part is not made of prefixes."""
     cuts = []
@@ -155,6 +164,10 @@ class Layout:
     plans: dict[Setting, Plan] = field(default_factory=dict, repr=False)
     override: Setting | None = None
     """The setting that is computed with, whatever was decided: of one of several that are mixed."""
+    pending: dict[str, Pending] = field(default_factory=dict, repr=False)
+    """Parts of buffers that are copies, while the module runs: what is written to them is kept."""
+    gathers: bool = False
+    """Whether rows are being gathered: then a part need not lie in one piece."""
 
     def __post_init__(self) -> None:
         self.sizes = tuple(self.choices)
@@ -176,16 +189,17 @@ class Layout:
             attributes={**self.attributes, **counted},
             more=copy.deepcopy(self.more, memo),
             plans={},
+            pending={},
             override=None,
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "plans": {}, "override": None}
+        return {**self.__dict__, "plans": {}, "pending": {}, "override": None}
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """What else the module is, beside elastic."""
-        return tuple(sorted(self.more))
+        return tuple(sorted(self.more, reverse=True))  # "block" last
 
     @property
     def depth(self) -> Depth | None:

@@ -9,7 +9,6 @@ else there is is refused before training.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -162,21 +161,8 @@ def _inside(extent: Any, values: Any, plan: Plan, like: Tensor) -> Tensor:
     return part
 
 
-def norm_members(plain: type[nn.Module]) -> dict[str, Any]:
-    """Return what the class of a norm has beside others: a forward that can be superposed."""
-    run = plain.forward
-
-    @functools.wraps(run)
-    def forward(self: nn.Module, x: Tensor) -> Tensor:
-        if not is_mixed(self):
-            output: Tensor = run(self, x)
-            return output
-        return _weighted_norm(self, plain, x)
-
-    return {"forward": forward}
-
-
-def _weighted_norm(module: nn.Module, plain: type[nn.Module], x: Tensor) -> Tensor:
+def weighted_norm(module: nn.Module, plain: type[nn.Module], x: Tensor) -> Tensor:
+    """Return the weighted sum of what a norm computes at each of its sizes."""
     layout: Layout = module.__dict__[KEY]
     largest = largest_plan(module)
     extents = next(iter(layout.tensors.values()))

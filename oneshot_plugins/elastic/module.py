@@ -17,6 +17,7 @@ from oneshot_core.supernet import BaseSuperNetModule
 
 from .attributes import known_attributes
 from .classes import Elastic, ElasticModule, ElasticSuperNetModule, adopt, restore
+from .cutting import may_copy
 from .extent import Extent, Size, Values
 from .layout import Asked, Extents, Follows, Layout, Plan, Tensors, held, layout_of
 from .skipping import Counted
@@ -54,7 +55,8 @@ def make_elastic(
             tensor that it stands for, such as ``"proj.weight"``.
         choices: size -> the values that can be chosen, ascending, the full one last.
         attributes: dotted path of a module -> attribute -> what it follows: an extent, or a
-            function of ``{size: value}``, where a size that is missing has its full value. What
+            function of ``{size: value}``, where a size that is missing has its full value. A
+            buffer without dimensions may follow, too, and is given as a number. What
             follows in torch's own layers is known, such as ``in_features`` and ``groups``.
         linear: paths of modules whose output is linear in each of their own tensors by itself, so
             that strategies that weight candidates can be used. torch's linear layers are known.
@@ -193,6 +195,8 @@ def _tensor(module: nn.Module, name: str, dotted: str) -> Tensor:
         why = f"is sparse ({full.layout})"
     elif full.is_quantized:
         why = "is quantized"
+    elif getattr(module, "sparse", False) is True:
+        why = "has sparse gradients"
     elif type(full) not in (Tensor, nn.Parameter, nn.Buffer) and not _is_sharded(full):
         why = f"is a {type(full).__name__}, which cannot be cut in general"
     if why is not None:
@@ -329,7 +333,10 @@ def _layout_for(
     if isinstance(module, nn.RNNBase) and tensors:
         attributes["_flat_weights"] = Tensors(tuple(module._flat_weights_names))
     old = layout_of(module) or Layout()
-    layout = Layout(tensors, {**attributes, **old.attributes}, open_sizes, more=old.more)
+    more = dict(old.more)
+    if any(name in module._buffers and may_copy(own) for name, own in tensors.items()):
+        more["buffers"] = True
+    layout = Layout(tensors, {**attributes, **old.attributes}, open_sizes, more=more)
     full: tuple[Any, ...] = tuple(spec.default for spec in layout.specs)
     for index, spec in enumerate(layout.specs):
         for value in spec.candidates:
@@ -360,10 +367,12 @@ def _follows(
     missing = object()
     kept = getattr(module, name, missing)
     declared = getattr(type(module), name, None)
-    if kept is missing or hasattr(declared, "__set__") or name in _tables(module):
+    scalar = isinstance(kept, Tensor) and name in module._buffers and kept.dim() == 0
+    in_table = name in _tables(module) and not scalar
+    if kept is missing or hasattr(declared, "__set__") or in_table:
         raise SpaceError(
             f"{where} has no attribute {name!r} of its own that could follow a size",
-            expected="a name of its __dict__",
+            expected="a name of its __dict__, or of a buffer without dimensions",
             fix="correct attributes=",
         )
     function: Any = given.at if isinstance(given, Extent) else given
@@ -376,7 +385,11 @@ def _follows(
     if wrapped:
         value = (value,)
     plain = (int, float, str, bool, tuple, list)
-    if isinstance(kept, plain) and (type(value) is bool) == (type(kept) is bool) and value == kept:
+    if isinstance(kept, Tensor) and scalar and kept.equal(kept.new_full((), value)):
+        pass
+    elif (
+        isinstance(kept, plain) and (type(value) is bool) == (type(kept) is bool) and value == kept
+    ):
         pass
     elif isinstance(kept, plain) or type(value) is not type(kept):
         raise SpaceError(

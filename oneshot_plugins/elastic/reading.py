@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from .cutting import part_of
+from .cutting import part_of, part_of_buffer
 from .layout import Follows, Layout, Plan, Tensors, held
 from .mixture import is_mixed, largest_plan, weighted_tensor
 from .skipping import KEY, Counted, computing
@@ -44,7 +44,11 @@ def read_tensor(module: nn.Module, name: str) -> Any:
     try:
         plan = plan_of(module)
         if plan is not None:
-            return part_of(full, module.__dict__[KEY].tensors[name], plan, name)
+            layout: Layout = module.__dict__[KEY]
+            if layout.more and name in module.__dict__["_buffers"]:
+                return part_of_buffer(module, full, plan, name)
+            extents = layout.tensors[name]
+            return part_of(full, extents, plan, name, whole_piece=not layout.gathers)
         return weighted_tensor(module, name, full) if is_mixed(module) else full
     except AttributeError as error:
         # nn.Module would look the name up once more, and silently give all of the tensor.
@@ -55,7 +59,7 @@ def read_attribute(module: nn.Module, name: str) -> Any:
     """Return an attribute that follows sizes, as it is at present."""
     own = module.__dict__
     layout = own.get(KEY)
-    kept = own.get(name, _MISSING)
+    kept = own.get(name, own["_buffers"].get(name, _MISSING))
     if kept is _MISSING:  # of the class
         kept = getattr(type(module)._oneshot_plain, name)  # type: ignore[attr-defined]
     if layout is None:
@@ -68,7 +72,7 @@ def read_attribute(module: nn.Module, name: str) -> Any:
             return follows.now(kept) if computing() else kept
         plan = plan_of(module)
         if plan is not None:
-            return plan.attributes[name]
+            return _in_place_of(kept, plan.attributes[name])
         return largest_plan(module).attributes[name] if is_mixed(module) else kept
     except AttributeError as error:
         raise RuntimeError(f"{type(module).__name__}.{name} cannot be read: {error}") from error
@@ -86,12 +90,18 @@ def attributes_at(module: nn.Module, plan: Plan, tensors: Mapping[str, Any]) -> 
     found = {}
     for name, follows in layout.attributes.items():
         if isinstance(follows, Follows):
-            found[name] = plan.attributes[name]
+            kept = module.__dict__["_buffers"].get(name)
+            found[name] = _in_place_of(kept, plan.attributes[name])
         elif isinstance(follows, Counted):
             found[name] = follows.in_frozen(module.__dict__[name])
         else:
             found[name] = [tensors[each] for each in follows.names]
     return found
+
+
+def _in_place_of(kept: Any, value: Any) -> Any:
+    """Return a value, as a tensor where it is that of a buffer without dimensions."""
+    return kept.new_full((), value) if isinstance(kept, Tensor) else value
 
 
 def computed_tensor(module: nn.Module, name: str) -> Any:

@@ -183,9 +183,7 @@ def _depth(module: nn.Module, kind: str) -> Any:
     return module.__dict__[KEY].more[kind]
 
 
-def _block_members(plain: type[nn.Module]) -> dict[str, Any]:
-    run = plain.forward
-
+def _block_members(plain: type[nn.Module], run: Callable[..., Any]) -> dict[str, Any]:
     @functools.wraps(run)
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         if KEY not in self.__dict__:
@@ -213,7 +211,7 @@ def _present(self: nn.Module, kind: str) -> dict[str, nn.Module] | None:
     return {n: m for n, m in self._modules.items() if n not in out and m is not None}
 
 
-def _list_members(plain: Any) -> dict[str, Any]:
+def _list_members(plain: Any, run: Callable[..., Any]) -> dict[str, Any]:
     is_sequential = issubclass(plain, nn.Sequential)
 
     def length(self: Any) -> int:
@@ -239,7 +237,7 @@ def _list_members(plain: Any) -> dict[str, Any]:
     return {"__len__": length, "__iter__": iterate, "__getitem__": item}
 
 
-def _dict_members(plain: Any) -> dict[str, Any]:
+def _dict_members(plain: Any, run: Callable[..., Any]) -> dict[str, Any]:
     def all_or(self: Any) -> dict[str, nn.Module]:
         blocks = _present(self, "dict")
         return dict(self._modules) if blocks is None else blocks
@@ -255,12 +253,12 @@ def _dict_members(plain: Any) -> dict[str, Any]:
     }
 
 
-MEMBERS: dict[str, Callable[[type[nn.Module]], dict[str, Any]]] = {
+MEMBERS: dict[str, Callable[[type[nn.Module], Callable[..., Any]], dict[str, Any]]] = {
     "block": _block_members,
     "list": _list_members,
     "dict": _dict_members,
 }
-"""What else a module is -> what its class has for that."""
+"""What else a module is -> what its class has for that, given the plain class and its forward."""
 
 
 def keep_present(plain: nn.Module, depth: Depth, choices: Sequence[Choice]) -> None:
