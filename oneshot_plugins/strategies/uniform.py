@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import torch
 from pytorch_lightning import LightningModule
@@ -20,6 +21,11 @@ from oneshot_core import (
 )
 from oneshot_core.errors import ArchitectureError, StrategyError
 from oneshot_core.space import Choice
+
+from ..distillation.distillation import Distillation, DistillOptions, distillation_of
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class UniformDecision(Decision):
@@ -61,6 +67,12 @@ class UniformSampling(BaseOneShotLightningModule):
         mutation_hooks: see there.
         seed: see there.
         registry: see there.
+        **options: ``teacher``, ``distill``, ``distill_at`` and ``teacher_cache``, by which every
+            path also learns from a teacher;
+            :func:`oneshot_plugins.distillation.distillation.distillation_of` describes them.
+
+    Attributes:
+        distillation: what the options describe; None without a teacher.
 
     Source: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform
     Sampling", arXiv:1904.00420, section 3.2.
@@ -76,8 +88,19 @@ class UniformSampling(BaseOneShotLightningModule):
         *,
         seed: int | None = None,
         registry: Registry | None = None,
+        **options: Unpack[DistillOptions],
     ) -> None:
         super().__init__(model, mutation_hooks, seed=seed, registry=registry)
+        self.distillation = self.make_distillation(options)  # before the model is changed
+        self._training_batch: Any = None
+
+    def make_distillation(self, options: DistillOptions) -> Distillation | None:
+        """Return what the paths learn from a teacher; None if there is none.
+
+        Args:
+            options: as given to the strategy.
+        """
+        return distillation_of(self.model, **options)
 
     def make_decision(self, spec: ParameterSpec) -> Decision:
         return UniformDecision(spec)
@@ -98,7 +121,59 @@ class UniformSampling(BaseOneShotLightningModule):
     def search_step(self, batch: Any, batch_idx: int) -> None:
         self.reseed("train", self.current_epoch, batch_idx)
         self.resample()
-        self.advance_optimization()
+        with self.training_on(batch):
+            self.advance_optimization()
+
+    @contextmanager
+    def training_on(self, batch: Any) -> Iterator[None]:
+        """Let what is learned from a teacher be about ``batch`` inside the block."""
+        self._training_batch = batch
+        if self.distillation is not None:
+            self.distillation.begin_batch()
+        try:
+            yield
+        finally:
+            self._training_batch = None
+            if self.distillation is not None:
+                self.distillation.begin_batch()  # whose tensors may go
+
+    def run_training_step(self, step: Callable[[], Any]) -> Any:
+        return self.taught(step)
+
+    def taught(self, step: Callable[[], Any]) -> Any:
+        """Return the user's output, its loss together with that of the distillation.
+
+        A model without any choice is trained by the user's loss alone.
+
+        Args:
+            step: the user's ``training_step``.
+        """
+        if self.distillation is None or not self.nas_modules:
+            return step()
+        return self.distillation.step(self, step, self._training_batch)
+
+    def require_loss_of_training_step(self) -> None:
+        # Without a teacher run_training_step is that of the base class, which needs no loss.
+        own = type(self).run_training_step is not UniformSampling.run_training_step
+        if own or self.distillation is not None:
+            super().require_loss_of_training_step()
+
+    def check_fit(self) -> None:
+        super().check_fit()
+        if self.distillation is not None and self.nas_modules:
+            self.distillation.start(self)
+
+    def on_fit_end(self) -> None:
+        super().on_fit_end()
+        if self.distillation is not None:
+            self.distillation.end()
+
+    def strategy_state(self) -> dict[str, Any]:
+        return {} if self.distillation is None else self.distillation.state()
+
+    def load_strategy_state(self, state: Mapping[str, Any]) -> None:
+        if self.distillation is not None:
+            self.distillation.load_state(state)
 
     def prepare_evaluation(self, stage: str, batch_idx: int) -> None:
         self.reseed(stage, self.current_epoch, batch_idx)
