@@ -92,9 +92,7 @@ class Distillation:
             self._require_always_run(search)
         if self.teacher is None:
             return
-        if not callable(self.at):
-            for path in self._inside_teacher().values():
-                module_at(self.teacher.module, path, f"the distillation, of {self.teacher.name},")
+        self._require_teacher_has_paths()
         if search.trainer.world_size > 1:
             self.teacher.share(search.device)
         if self.expected not in (None, self.teacher.fingerprint):
@@ -117,14 +115,13 @@ class Distillation:
             self._cache.close()
 
     def replace(self, teacher: Teacher) -> None:
-        """Learn from another teacher from now on."""
-        if self._settings is not None:
-            raise StrategyError(
-                "the teacher changes during the search, and its outputs are to be cached",
-                expected="one teacher for all of the search",
-                fix="leave teacher_cache out, or use teacher='original'",
-            )
+        """Learn from another teacher from now on; not with a cache, which is of one teacher.
+
+        Raises:
+            StrategyError: it has no module that is compared.
+        """
         self.teacher = teacher
+        self._require_teacher_has_paths()
         self._known.clear()
 
     def state(self) -> dict[str, Any]:
@@ -289,6 +286,11 @@ class Distillation:
 
     def _inside_teacher(self) -> dict[str, str]:
         return {path: match.teacher or path for path, match in self.matches.items() if path}
+
+    def _require_teacher_has_paths(self) -> None:
+        assert self.teacher is not None
+        for path in [] if callable(self.at) else self._inside_teacher().values():
+            module_at(self.teacher.module, path, f"the distillation, of {self.teacher.name},")
 
     def _sorted(self) -> list[tuple[str, Match]]:
         return sorted(self.matches.items(), key=lambda pair: pair[0])

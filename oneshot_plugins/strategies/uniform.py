@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from oneshot_core import (
     Active,
@@ -22,10 +23,10 @@ from oneshot_core import (
 from oneshot_core.errors import ArchitectureError, StrategyError
 from oneshot_core.space import Choice
 
+from ..distillation.cache import TeacherCache
 from ..distillation.distillation import Distillation, DistillOptions, distillation_of
-
-if TYPE_CHECKING:
-    from typing_extensions import Unpack
+from ..distillation.losses import Losses
+from ..distillation.teacher import Output
 
 
 class UniformDecision(Decision):
@@ -65,11 +66,19 @@ class UniformSampling(BaseOneShotLightningModule):
     Args:
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
-        seed: see there.
+        teacher: from which every path learns beside the user's loss: ``"original"``, a frozen
+            copy of ``model`` as it is now; or a module, which is put into evaluation mode without
+            gradients. None: there is no teacher.
+        distill: what is learned from it: the name of a loss between outputs, a function
+            ``(student_output, teacher_output, batch) -> loss``, a mapping from paths of modules
+            to these, or a :class:`.Distill`. None is ``"kl"`` between logits.
+        distill_at: path of the module in ``model`` whose inputs the teacher gets, too, or a
+            function ``(model, batch) -> output``. None is the only submodule that has weights,
+            else ``model`` itself.
+        teacher_cache: a folder, or a :class:`.TeacherCache`, where outputs of the teacher are
+            kept for each sample of a fixed dataset.
+        seed: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         registry: see there.
-        **options: ``teacher``, ``distill``, ``distill_at`` and ``teacher_cache``, by which every
-            path also learns from a teacher;
-            :func:`oneshot_plugins.distillation.distillation.distillation_of` describes them.
 
     Attributes:
         distillation: what the options describe; None without a teacher.
@@ -86,11 +95,20 @@ class UniformSampling(BaseOneShotLightningModule):
         model: LightningModule,
         mutation_hooks: Sequence[MutationHook] | None = None,
         *,
+        teacher: str | nn.Module | None = None,
+        distill: Losses = None,
+        distill_at: str | Output | None = None,
+        teacher_cache: str | os.PathLike[str] | TeacherCache | None = None,
         seed: int | None = None,
         registry: Registry | None = None,
-        **options: Unpack[DistillOptions],
     ) -> None:
         super().__init__(model, mutation_hooks, seed=seed, registry=registry)
+        options: DistillOptions = {
+            "teacher": teacher,
+            "distill": distill,
+            "distill_at": distill_at,
+            "teacher_cache": teacher_cache,
+        }
         self.distillation = self.make_distillation(options)  # before the model is changed
         self._training_batch: Any = None
 
