@@ -12,7 +12,9 @@ import math
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Literal, NamedTuple
 
@@ -111,8 +113,7 @@ class OpenCache:
         self.settings = settings
         self.folder = Path(settings.folder)
         self._places: dict[str, _Place] = {}
-        self._files: tuple[BinaryIO, BinaryIO] | None = None
-        self._readers: dict[Path, BinaryIO] = {}
+        self._part: Path | None = None
         about = {
             "schema": SCHEMA,
             "teacher": fingerprint,
@@ -136,13 +137,7 @@ class OpenCache:
         return len(self._places)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_files": None, "_readers": {}}  # a copy begins its own part
-
-    def close(self) -> None:
-        """Close all files; what is asked next opens them again."""
-        for file in (*(self._files or ()), *self._readers.values()):
-            file.close()
-        self._files, self._readers = None, {}
+        return {**self.__dict__, "_part": None}  # a copy begins a part of its own
 
     def get(self, keys: Sequence[str], call: Call, device: torch.device) -> Targets | None:
         """Return what is kept for the samples of a call; None unless it is kept for all.
@@ -158,9 +153,8 @@ class OpenCache:
         if not all(key in self._places for key in keys):
             return None
         checksums = _checksums(call, len(keys))
-        rows: list[Targets] = []
-        for key, checksum in zip(keys, checksums, strict=True):
-            place = self._places[key]
+        places = [self._places[key] for key in keys]
+        for key, place, checksum in zip(keys, places, checksums, strict=True):
             if place.checksum != checksum:
                 raise StrategyError(
                     f"the inputs of the sample {key[1:]!r} are not those that its outputs in "
@@ -169,7 +163,10 @@ class OpenCache:
                     "the rest of the batch, and the same key for the same sample",
                     fix="leave teacher_cache out, or fix the data and use another folder",
                 )
-            rows.append(self._read_row(place))
+        with ExitStack() as stack:
+            parts = {place.part for place in places}
+            files = {part: stack.enter_context(open(part, "rb")) for part in parts}
+            rows = [_read_row(files[place.part], place) for place in places]
         return {
             name: [
                 torch.stack(parts).to(device)
@@ -193,11 +190,12 @@ class OpenCache:
             for i, value in enumerate(values)
         ]
         try:
-            for i, key in enumerate(keys):
-                if key not in self._places:
-                    self._write(key, checksums[i], [(n, v[i], dtype) for n, v, dtype in tensors])
-            for file in self._files or ():
-                file.flush()
+            part = self._part = self._part or _new_part(self.folder)
+            with open(part, "ab") as data, open(part.with_suffix(".jsonl"), "ab") as lines:
+                for i, key in enumerate(keys):
+                    if key not in self._places:
+                        row = [(name, value[i], dtype) for name, value, dtype in tensors]
+                        self._places[key] = _write(data, lines, key, checksums[i], row)
         except OSError as error:
             raise cannot_write(self.folder, error) from error
         return {n: [v.to(targets[n][i].dtype) for i, v in enumerate(vs)] for n, vs in kept.items()}
@@ -213,39 +211,6 @@ class OpenCache:
             )
         dtype = self.settings.dtype
         return value if dtype is None else value.to(getattr(torch, dtype))
-
-    def _write(
-        self, key: str, checksum: int, row: Sequence[tuple[str, Tensor, torch.dtype]]
-    ) -> None:
-        if self._files is None:
-            self._files = _new_part(self.folder)
-        data, lines = self._files
-        offset = data.tell()
-        content = b"".join(_bytes(value) for _, value, _ in row)
-        tensors = [[n, str(v.dtype)[6:], str(as_)[6:], list(v.shape)] for n, v, as_ in row]
-        data.write(content)
-        data.flush()  # before the line that refers to it
-        line = {"key": key, "at": offset, "size": len(content), "sum": checksum, "is": tensors}
-        lines.write((json.dumps(line, separators=(",", ":")) + "\n").encode())
-        self._places[key] = _Place(Path(data.name), offset, len(content), checksum, tensors)
-
-    def _read_row(self, place: _Place) -> Targets:
-        if place.part not in self._readers:
-            self._readers[place.part] = open(place.part, "rb")  # noqa: SIM115
-        file = self._readers[place.part]
-        file.seek(place.offset)
-        content = bytearray(file.read(place.size))
-        found: Targets = {}
-        at = 0
-        for name, kept, computed, shape in place.tensors:
-            dtype = getattr(torch, kept)
-            size = math.prod(shape) * dtype.itemsize
-            # A slice is a copy, so that what follows begins where its type may begin.
-            flat = torch.frombuffer(content[at : at + size], dtype=dtype) if size else None
-            value = torch.empty(shape, dtype=dtype) if flat is None else flat.reshape(shape)
-            found.setdefault(name, []).append(value.to(getattr(torch, computed)))
-            at += size
-        return found
 
     def _load(self, index: Path) -> None:
         data = index.with_suffix(".bin")
@@ -281,15 +246,49 @@ def _read(path: Path) -> Mapping[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _new_part(folder: Path) -> tuple[BinaryIO, BinaryIO]:
-    number = 0
-    while True:
+def _new_part(folder: Path) -> Path:
+    """Make the two files of a part that no other process writes; return that of the bytes."""
+    for number in count():
+        path = folder / f"part-{number:04}.bin"
         try:
-            lines = open(folder / f"part-{number:04}.jsonl", "xb")  # noqa: SIM115
+            path.open("xb").close()
         except FileExistsError:
-            number += 1
             continue
-        return open(folder / f"part-{number:04}.bin", "xb"), lines
+        return path
+    raise AssertionError  # count() does not end
+
+
+def _write(
+    data: BinaryIO,
+    lines: BinaryIO,
+    key: str,
+    checksum: int,
+    row: Sequence[tuple[str, Tensor, torch.dtype]],
+) -> _Place:
+    offset = data.seek(0, os.SEEK_END)
+    content = b"".join(_bytes(value) for _, value, _ in row)
+    tensors = [[n, str(v.dtype)[6:], str(as_)[6:], list(v.shape)] for n, v, as_ in row]
+    data.write(content)
+    data.flush()  # before the line that refers to it
+    line = {"key": key, "at": offset, "size": len(content), "sum": checksum, "is": tensors}
+    lines.write((json.dumps(line, separators=(",", ":")) + "\n").encode())
+    return _Place(Path(data.name), offset, len(content), checksum, tensors)
+
+
+def _read_row(file: BinaryIO, place: _Place) -> Targets:
+    file.seek(place.offset)
+    content = bytearray(file.read(place.size))
+    found: Targets = {}
+    at = 0
+    for name, kept, computed, shape in place.tensors:
+        dtype = getattr(torch, kept)
+        size = math.prod(shape) * dtype.itemsize
+        # A slice is a copy, so that what follows begins where its type may begin.
+        flat = torch.frombuffer(content[at : at + size], dtype=dtype) if size else None
+        value = torch.empty(shape, dtype=dtype) if flat is None else flat.reshape(shape)
+        found.setdefault(name, []).append(value.to(getattr(torch, computed)))
+        at += size
+    return found
 
 
 def _bytes(tensor: Tensor) -> bytes:

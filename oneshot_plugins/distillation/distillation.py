@@ -109,11 +109,6 @@ class Distillation:
             about = f"{at}: {'; '.join(outputs)}"
             self._cache = OpenCache(self._settings, self.teacher.fingerprint, about)
 
-    def end(self) -> None:
-        """Close what a fit has opened."""
-        if self._cache is not None:
-            self._cache.close()
-
     def replace(self, teacher: Teacher) -> None:
         """Learn from another teacher from now on; not with a cache, which is of one teacher.
 

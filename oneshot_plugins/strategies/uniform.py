@@ -181,11 +181,6 @@ class UniformSampling(BaseOneShotLightningModule):
         if self.distillation is not None and self.nas_modules:
             self.distillation.start(self)
 
-    def on_fit_end(self) -> None:
-        super().on_fit_end()
-        if self.distillation is not None:
-            self.distillation.end()
-
     def strategy_state(self) -> dict[str, Any]:
         return {} if self.distillation is None else self.distillation.state()
 
