@@ -271,7 +271,7 @@ class Chain(UniformSampling):
         super().check_fit()
 
     def on_fit_end(self) -> None:
-        if self._started and self._stage + 1 == len(self.sizes) - 1:
+        if self._started and self._stage + 1 == len(self.sizes):
             self._save(self._stage)
         super().on_fit_end()
 
