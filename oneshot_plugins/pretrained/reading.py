@@ -227,9 +227,7 @@ class Reading:
         memo[final] = result = self._extent(final, memo)
         return result
 
-    def _extent(
-        self, final: sympy.Expr, memo: dict[sympy.Expr, Extent | None]
-    ) -> Extent | None:
+    def _extent(self, final: sympy.Expr, memo: dict[sympy.Expr, Extent | None]) -> Extent | None:
         if final.is_Integer:
             return Extent.of(int(final))
         if final.is_Symbol:
@@ -237,7 +235,9 @@ class Reading:
         found: Extent | None = None
         for layout, parts in self._index.get(final, ()):
             if layout.kind == "unknown":
-                self._hold(final, "this line computes a length that cannot be followed", layout.line)
+                self._hold(
+                    final, "this line computes a length that cannot be followed", layout.line
+                )
                 return None
             extents = [self._read(p, memo) for p in parts if p != 1]
             extent = None if None in extents else _together(layout.kind, extents)  # type: ignore[arg-type]

@@ -82,9 +82,7 @@ def _unflatten(symbols: Symbols, x: Tensor, dim: int, sizes: Sequence[Length]) -
     return like(x, *x.shape[:dim], *parts, *x.shape[dim + 1 :])
 
 
-def reshaped(
-    symbols: Symbols, before: tuple[Length, ...], after: Sequence[Length]
-) -> list[Length]:
+def reshaped(symbols: Symbols, before: tuple[Length, ...], after: Sequence[Length]) -> list[Length]:
     """Return the lengths after a tensor of shape ``before`` is viewed as ``after``.
 
     Raises:
@@ -173,9 +171,7 @@ def _refactor(symbols: Symbols, old: list[Length], new: list[Length]) -> list[Le
     known: Length = 1
     for n in new:
         known = known if isinstance(n, int) and n == -1 else known * n
-    filled = [
-        symbols.divide(whole, known) if isinstance(n, int) and n == -1 else n for n in new
-    ]
+    filled = [symbols.divide(whole, known) if isinstance(n, int) and n == -1 else n for n in new]
     product: Length = 1
     for n in filled:
         product = product * n

@@ -288,4 +288,4 @@ class Symbols:
 def _content(expression: sympy.Expr) -> int:
     """Return the greatest integer that divides every term."""
     terms = sympy.Add.make_args(expression)
-    return int(gcd(*(int(term.as_coeff_Mul()[0]) for term in terms)))
+    return gcd(*(int(term.as_coeff_Mul()[0]) for term in terms))
