@@ -197,9 +197,21 @@ class Symbols:
         elif self.expression(left) == self.expression(right):
             return
         else:
+            left, right = self._without_common_factors(left, right)
             equal = bool(left == right)
         if not equal:
             raise ValueError(f"the lengths {self.hint(left)} and {self.hint(right)} differ")
+
+    def _without_common_factors(self, left: Length, right: Length) -> tuple[Length, Length]:
+        """Return what two lengths are without the symbols that are factors of both.
+
+        torch's shape environment does not solve ``groups * a == groups * b``.
+        """
+        one, other = self.expression(left), self.expression(right)
+        if not (one.is_Mul and other.is_Mul):
+            return left, right
+        common = sympy.prod([f for f in one.args if f.is_Symbol and f in other.args])
+        return self.symint(one / common), self.symint(other / common)
 
     def divide(self, length: Length, by: Length) -> Length:
         """Return ``length / by``, after demanding that it can be divided.
@@ -214,6 +226,10 @@ class Symbols:
         whole, divisor = self.expression(length), self.expression(by)
         if isinstance(by, int) and _content(whole) % by == 0:
             return length // by
+        if _is_multiple(whole) and _is_multiple(divisor):
+            common = gcd(_content(whole), _content(divisor))
+            whole, divisor = whole / common, divisor / common
+            length, by = self.symint(whole), self.symint(divisor)
         if whole.is_Symbol:
             if divisor.has(whole):
                 return length // by
@@ -283,6 +299,11 @@ class Symbols:
         """Keep ``length`` as it is, as the running line demands."""
         for symbol in self.expression(length).free_symbols:
             self.held.setdefault(symbol, (reason, current_line()))
+
+
+def _is_multiple(expression: sympy.Expr) -> bool:
+    """Say whether an expression is an integer times one symbol."""
+    return bool(expression.is_Mul) and expression.as_coeff_Mul()[1].is_Symbol
 
 
 def _content(expression: sympy.Expr) -> int:

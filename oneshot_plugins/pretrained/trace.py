@@ -43,9 +43,10 @@ class Follow:
         times: at least 1.
         over: at least 1.
         per: ``(tensor, dim)`` of which the length divides, too.
+        unit: both lengths are multiples of it, such as the features of a head.
 
     >>> Follow("attention.query.weight", 0, over=32)  # the number of heads
-    Follow(tensor='attention.query.weight', dim=0, times=1, over=32, per=None)
+    Follow(tensor='attention.query.weight', dim=0, times=1, over=32, per=None, unit=1)
     """
 
     tensor: str
@@ -53,6 +54,7 @@ class Follow:
     times: int = 1
     over: int = 1
     per: tuple[str, int] | None = None
+    unit: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +231,12 @@ def _followed(
     lengths = [tensors[name].shape[dim] for name, dim in places]
     try:
         value = symbols.divide(lengths[0] * follow.times, follow.over)
-        return symbols.divide(value, lengths[1]) if follow.per else value
+        if follow.per is None:
+            return value
+        # What both count comes first: queries and keys are so many heads, each of equal length.
+        for length in lengths:
+            symbols.divide(length, follow.unit)
+        return symbols.divide(value, lengths[1])
     except ValueError as error:
         raise OneShotError(
             f"attributes: {where} cannot be {follow}: {error}",
