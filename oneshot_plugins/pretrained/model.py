@@ -97,6 +97,7 @@ def elastic(
             as it was.
         OneShotError: the forward pass cannot be traced, or an adapter does not fit.
 
+    >>> import torch
     >>> net = nn.Sequential(nn.Linear(4, 64), nn.ReLU(), nn.Linear(64, 2))
     >>> plan = elastic(net, torch.zeros(1, 4), ratios=(0.25, 0.5, 1.0))
     >>> plan.sizes["ffn"].values, plan.architectures
@@ -161,6 +162,7 @@ def optional(
         SpaceError: no block has such a path, a block must stay or changes the shape of its
             argument; the model is as it was.
 
+    >>> import torch
     >>> net = nn.Sequential(*(nn.Sequential(nn.Linear(4, 4), nn.ReLU()) for _ in range(4)))
     >>> optional(net, "*", torch.zeros(1, 4)).depth[0].candidates
     {'depth': (1, 2, 3, 4)}
