@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils import _pytree as pytree
 
-__all__ = ["forward", "is_depthwise", "untouched"]
+__all__ = ["forward", "is_depthwise", "quiet", "untouched"]
 
 
 @contextmanager
@@ -35,6 +36,18 @@ def untouched(model: nn.Module) -> Iterator[None]:
             for table, before in zip(own, tables, strict=True):
                 table.clear()
                 table.update(before)
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Keep torch from logging an error that is raised anyway."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def is_depthwise(module: nn.Module) -> bool:
@@ -64,7 +77,8 @@ def forward(
     Raises:
         Exception: whatever the forward pass raises.
     """
-    with untouched(model), FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+    fake_mode = FakeTensorMode(allow_non_fake_inputs=True)
+    with untouched(model), quiet(), fake_mode as mode, torch.no_grad():
         model.eval()
         tensors: dict[str, Tensor] = {}
         memo: dict[int, Tensor] = {}

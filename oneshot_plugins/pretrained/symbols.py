@@ -32,7 +32,7 @@ Length: TypeAlias = "int | torch.SymInt"
 _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parent)
 _HIDDEN = (_TORCH, _OURS, str(Path(sympy.__file__).parent), "<")
-_LAYERS = (str(Path(_TORCH, "nn", "modules")), str(Path(_TORCH, "nn", "functional.py")))
+_LAYERS = str(Path(_TORCH, "nn", "modules"))
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ from oneshot_plugins.elastic.extent import Extent, Size
 from oneshot_plugins.pretrained.reading import Fixed, Reading
 from oneshot_plugins.pretrained.remembering import key_of
 from oneshot_plugins.pretrained.shortcuts import Depthwise, Shortcuts
-from oneshot_plugins.pretrained.static import forward, is_depthwise, untouched
+from oneshot_plugins.pretrained.static import is_depthwise, quiet, untouched
 from oneshot_plugins.pretrained.symbols import Length, Symbols, line_of
 
 __all__ = ["Fixed", "Follow", "Trace", "TraceError", "trace"]
@@ -281,19 +281,18 @@ def run_forward(
         return symbols.mode.from_tensor(value.detach(), static_shapes=True)
 
     try:
-        with torch.no_grad(), symbols.mode, shortcuts:
+        with quiet(), torch.no_grad(), symbols.mode, shortcuts:
             given, named = pytree.tree_map(fake_input, (tuple(args), dict(kwargs)))
             output = torch.func.functional_call(model, dict(tensors), given, named)
     except Exception as error:
-        _blame_inputs(model, args, kwargs)
         line = line_of(error.__traceback__)
         message = str(error).strip().split("\n")[0]
         raise TraceError(
             f"the forward pass of {type(model).__name__} cannot be followed: {line}\n"
             f"  {type(error).__name__}: {message}",
             expected="a forward pass that depends on the shapes of tensors, not on their content",
-            fix="use an adapter for this architecture, or shrink a part of the model without "
-            "this line",
+            fix="if the model itself fails with these inputs, correct them; else use an adapter "
+            "for this architecture, or take a part of the model without this line",
         ) from error
     return output, shortcuts.used
 
@@ -305,21 +304,6 @@ def _tensors_of(output: Any) -> Iterator[Tensor]:
             yield leaf
         elif is_dataclass(leaf) and not isinstance(leaf, type):
             yield from _tensors_of([getattr(leaf, f.name) for f in fields(leaf)])
-
-
-def _blame_inputs(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
-    """Raise if the forward pass fails without symbols, too, and not for want of content."""
-    try:
-        forward(model, args, kwargs, {}, {})
-    except Exception as error:
-        if type(error).__module__.startswith("torch."):
-            return  # it looks at the content of tensors
-        raise TraceError(
-            f"the forward pass of {type(model).__name__} fails: {line_of(error.__traceback__)}\n"
-            f"  {type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}",
-            expected="a model that runs with these inputs",
-            fix="correct what it is called with",
-        ) from error
 
 
 def _read_attributes(
