@@ -1,150 +1,162 @@
-"""Proof of a trace: the forward pass runs at other sizes than those of the model."""
+"""Prove that a plan holds: networks of other sizes are built without data, and called.
+
+A trace follows one forward pass. Code that runs only at other sizes, or that reads a number which
+no trace can see, shows up when such a network is called: then the size that it depends on stays
+fixed, and the plan names the line.
+"""
 
 from __future__ import annotations
 
+import copy
+import logging
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import traceback
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils import _pytree as pytree
 
-from oneshot_plugins.elastic.extent import Extent, Size
-from oneshot_plugins.pretrained.reading import Fixed
-from oneshot_plugins.pretrained.static import forward
-from oneshot_plugins.pretrained.symbols import Line, line_of
-from oneshot_plugins.pretrained.trace import Trace, TraceError
+from oneshot_core import freeze
+from oneshot_core.errors import SpaceError
+from oneshot_core.model_space import ModelSpace
 
-__all__ = ["prove"]
+from . import correcting
+from .inputs import Call
+
+__all__ = ["UNPROVED", "Failure", "failures"]
+
+UNPROVED = ""
+"""The label under which it stands why a model cannot be called without data."""
+_LOG = logging.getLogger(correcting.__name__)
 
 
-def prove(
-    model: nn.Module,
-    trace: Trace,
-    args: Sequence[Any] = (),
-    kwargs: Mapping[str, Any] | None = None,
-    *,
-    times: int = 4,
-    seed: int = 0,
-) -> Trace:
-    """Run ``model`` at random sizes; return what of ``trace`` holds.
+class Failure(str):
+    """Why a network of other sizes cannot be called: a clause, with the line of code."""
 
-    The tensors have no content, torch's own shape functions run, and no symbol is used: so the
-    proof does not rest on what the tracer knows about layers. A size at which the forward pass
-    fails becomes fixed in the result, with the line that failed.
+
+class _Holder(nn.Module):
+    """Holds a model whose root may itself be elastic."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+
+def failures(
+    model: nn.Module, call: Call, candidates: Mapping[str, Sequence[Any]], *, times: int = 3
+) -> dict[str, Failure]:
+    """Return label -> why the model cannot be called with a small value of it; nothing if it can.
+
+    Networks are frozen from a copy that holds no data: at first the smallest
+    of all, and ``times`` random ones. Only where one of them fails is each label tried by itself.
 
     Args:
-        model: the one that was traced; it is not changed.
-        trace: from :func:`~oneshot_plugins.pretrained.trace.trace`.
-        args: what the model is called with.
-        kwargs: by name.
-        times: how many random settings of all sizes are tried, at least 1; the smallest of all
-            sizes are tried as well.
-        seed: of the random sizes.
+        model: an elastic model; it is not changed.
+        call: what it is called with.
+        candidates: label -> its candidates, ascending, the full value last.
+        times: so many random networks are tried.
 
     Returns:
-        ``trace`` itself if all settings run.
+        one reason for each label; or a single one for ``UNPROVED`` if the model cannot be called
+        without data even at full size, so that nothing is known.
 
     Raises:
-        TraceError: the forward pass fails at the sizes of the model itself.
-
-    >>> import torch
-    >>> from oneshot_plugins.pretrained.trace import trace
-    >>> net = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.Linear(8, 2))
-    >>> found = trace(net, (torch.zeros(1, 4),))
-    >>> prove(net, found, (torch.zeros(1, 4),)) is found
-    True
+        SpaceError: networks fail, and it is no single label that is to blame.
     """
-    named = dict(kwargs or {})
-    chance = random.Random(seed)
-
-    def failure(values: Mapping[Size, int]) -> Exception | None:
-        return _failure(model, trace, args, named, values)
-
-    if (error := failure({})) is not None:
-        raise TraceError(
-            f"the forward pass of {type(model).__name__} fails: {line_of(error.__traceback__)}\n"
-            f"  {_text(error)}",
-            expected="a model that runs with these inputs",
-            fix="correct what it is called with",
-        ) from error
-    settings = [{s: chance.randrange(s.unit, s.full + 1, s.unit) for s in trace.sizes}
-                for _ in range(times)]  # fmt: skip
-    settings.append({s: s.unit for s in trace.sizes})
-    for values in settings:
-        while (error := failure(_of(trace, values))) is not None:
-            size = _culprit(trace, values, failure)
-            error = failure({size: values[size]}) or error
-            trace = _without(trace, size, values[size], error)
-    return trace
-
-
-def _of(trace: Trace, values: Mapping[Size, int]) -> dict[Size, int]:
-    return {size: values[size] for size in trace.sizes}
+    with _without_data(model) as (twin, place):
+        given = Call(*pytree.tree_map(place, (call.args, call.kwargs)))
+        whole = {label: values[-1] for label, values in candidates.items()}
+        if (why := _why(twin, whole, given)) is not None:
+            return {UNPROVED: why}
+        smallest = {label: values[0] for label, values in candidates.items()}
+        rng = random.Random(0)
+        drawn = [{k: rng.choice(list(v)) for k, v in candidates.items()} for _ in range(times)]
+        why = next((w for one in [smallest, *drawn] if (w := _why(twin, one, given))), None)
+        if why is None:
+            return {}
+        found = {}
+        for label, values in candidates.items():
+            alone = [_why(twin, {**whole, label: value}, given) for value in values[:-1]]
+            if reason := next(filter(None, alone), None):
+                found[label] = reason
+        if not found:
+            raise SpaceError(
+                f"networks of {len(candidates)} sizes cannot be called although each size alone "
+                f"can: {why}",
+                expected="sizes that can be chosen independently of each other",
+                fix="leave one of them out, such as kv=False, or name what may be chosen by a dict",
+            )
+        return found
 
 
-def _failure(
-    model: nn.Module,
-    trace: Trace,
-    args: Sequence[Any],
-    kwargs: Mapping[str, Any],
-    values: Mapping[Size, int],
-) -> Exception | None:
-    lengths = {n: {d: e.at(values) for d, e in dims.items()} for n, dims in trace.extents.items()}
-    attributes = {
-        path: {name: extent.at(values) for name, extent in own.items()}
-        for path, own in trace.attributes.items()
-    }
+@contextmanager
+def _without_data(model: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
+    """Yield a copy of ``model`` whose tensors have no data, and what does that to a value.
+
+    Fake tensors, not those of the meta device: code that looks at the content of a mask asks
+    whether it is being traced, and then does without.
+    """
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad(), _quietly():
+
+        def place(value: Any) -> Any:
+            return mode.from_tensor(value.detach()) if isinstance(value, Tensor) else value
+
+        memo: dict[int, Any] = {}
+        for module in model.modules():
+            for tensor in (*module._parameters.values(), *module._buffers.values()):
+                if isinstance(tensor, nn.Parameter):
+                    fake = nn.Parameter(place(tensor), requires_grad=tensor.requires_grad)
+                    memo.setdefault(id(tensor), fake)
+                elif tensor is not None:
+                    memo.setdefault(id(tensor), place(tensor))
+        yield _Holder(copy.deepcopy(model, memo).eval()), place
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep to ourselves what is said about copies that are only tried.
+
+    torch warns where a fake tensor is copied, and corrections where a config cannot say sizes.
+    """
+    _LOG.addFilter(_never)
     try:
-        forward(model, args, kwargs, lengths, attributes)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+            yield
+    finally:
+        _LOG.removeFilter(_never)
+
+
+def _never(record: logging.LogRecord) -> bool:
+    return False
+
+
+def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | None:
+    """Return why the network of ``wanted`` cannot be called; None if it can."""
+    space = ModelSpace(twin)
+    labels = {label: wanted.get(label, spec.default) for label, spec in space.specs.items()}
+    try:
+        network: Any = freeze(twin, labels)
+        with torch.random.fork_rng(devices=[]):
+            network.net(*call.args, **call.kwargs)
     except Exception as error:
-        return error
+        changed = {k: v for k, v in labels.items() if v != space.specs[k].default}
+        shown = ", ".join(f"{k}={v}" for k, v in list(changed.items())[:3]) or "all its sizes"
+        line = str(error).strip().partition("\n")[0]
+        return Failure(f"a network with {shown} fails{_line_of(error)}: {line}")
     return None
 
 
-def _culprit(trace: Trace, values: Mapping[Size, int], failure: Any) -> Size:
-    """Return a size without which fewer sizes would still run: found by halving."""
-    sizes = trace.sizes
-    low, high = 0, len(sizes)  # the first `low` run, the first `high` fail
-    while high - low > 1:
-        middle = (low + high) // 2
-        if failure({s: values[s] for s in sizes[:middle]}) is None:
-            low = middle
-        else:
-            high = middle
-    return sizes[high - 1]
-
-
-def _without(trace: Trace, size: Size, value: int, error: Exception) -> Trace:
-    """Return ``trace`` where ``size`` keeps its full value."""
-    line = line_of(error.__traceback__)
-    reason = f"where {size.name} is {value} of {size.full}, this fails: {_text(error)}"
-    fixed = list(trace.fixed)
-    extents: dict[str, dict[int, Extent]] = {}
-    for name, dims in trace.extents.items():
-        for dim, extent in dims.items():
-            rest = _constant(extent, size)
-            if rest.sizes:
-                extents.setdefault(name, {})[dim] = rest
-            else:
-                where = "" if line == Line("", 0) else str(line)
-                fixed.append(Fixed(name, dim, extent.full, reason, where))
-    return replace(
-        trace,
-        sizes=tuple(s for s in trace.sizes if s is not size),
-        outputs=tuple(s for s in trace.outputs if s is not size),
-        extents=extents,
-        fixed=tuple(fixed),
-        attributes={
-            path: {name: _constant(extent, size) for name, extent in own.items()}
-            for path, own in trace.attributes.items()
-        },
-    )
-
-
-def _constant(extent: Extent, size: Size) -> Extent:
-    return Extent(tuple(tuple(size.full if f is size else f for f in t) for t in extent.terms))
-
-
-def _text(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
+def _line_of(error: BaseException) -> str:
+    """Return the innermost line that is not torch's own."""
+    torch_folder = str(Path(torch.__file__).parent)
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(torch_folder):
+            return f" at {frame.filename}:{frame.lineno}: {frame.line}"
+    return ""

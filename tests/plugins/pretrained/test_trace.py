@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from oneshot_plugins.elastic.extent import Size
-from oneshot_plugins.pretrained.proof import prove
+from oneshot_plugins.pretrained.proving import prove
 from oneshot_plugins.pretrained.trace import Follow, Trace, TraceError, trace
 
 from ...models import TWELVE, Built, build, package, torchvision
@@ -228,16 +228,21 @@ def test_every_architecture_runs_at_random_sizes(name: str) -> None:
     assert found.sizes or name == "gpt2"
 
 
-@pytest.mark.slow
 def test_dense_connections_are_sums_in_the_order_of_torch_cat() -> None:
-    built = torchvision("densenet121", block_config=(2, 3), num_init_features=16, growth_rate=8)
+    densenet = package("torchvision").models.DenseNet
+    small = densenet(growth_rate=8, block_config=(2, 3), num_init_features=16, num_classes=9)
+    built = Built(small.eval(), (torch.randn(2, 3, 64, 64),), {})
     found = traced(built)
     block = "features.denseblock1.denselayer"
     first, grown, more = (
         named(found, f"{n}.weight:0")
         for n in ("features.conv0", f"{block}1.conv2", f"{block}2.conv2")
     )
-    assert found.extents["features.transition1.norm.weight"][0].terms == ((first,), (grown,), (more,))
+    assert found.extents["features.transition1.norm.weight"][0].terms == (
+        (first,),
+        (grown,),
+        (more,),
+    )
     assert prove(built.model, found, built.args) is found
 
 
