@@ -65,7 +65,7 @@ def test_transformers_of_torch_are_traced_whole() -> None:
     )
     tokens = torch.zeros(2, 5, dtype=torch.long)
     fixed = {(f.tensor, f.dim): f for f in proved(model, tokens, tokens).fixed}
-    assert "self.d_model" in fixed["table.weight", 1].where
+    assert "m.body(m.table(x)" in fixed["table.weight", 1].where
     follow = Follow("body.encoder.layers.0.linear1.weight", 1)
     found = proved(model, tokens, tokens, attributes={"body": {"d_model": follow}})
     assert sorted(s.full for s in found.sizes) == [4, 9, 40, 40]
