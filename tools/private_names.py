@@ -228,6 +228,27 @@ NAMES: dict[str, Name] = {
         "torch", "low", "`DisableTorchFunctionSubclass`, which `torch.overrides` does not have",
         _READS,
     ),
+    "_ConvNd": Name(
+        "torch.nn.modules.conv", "low", "the tracer knows convolutions of every dimension",
+        "tests/plugins/pretrained/test_trace.py"
+        "::test_mobilenet_ties_depthwise_filters_and_squeeze_excite_to_what_they_scale",
+    ),
+    "_subclasses": Name(
+        "torch", "medium", "the tracer runs a model on fake tensors of symbolic lengths",
+        "tests/plugins/pretrained/test_trace.py"
+        "::test_resnet18_has_one_size_for_each_stage_and_one_inside_each_block",
+    ),
+    "_dynamo": Name(
+        "torch", "medium", "the tracer names the sources of symbolic lengths",
+        "tests/plugins/pretrained/test_trace.py"
+        "::test_resnet18_has_one_size_for_each_stage_and_one_inside_each_block",
+    ),
+    "_expr": Name(
+        "torch.fx.experimental.sym_node:SymNode", "medium",
+        "the tracer asks which symbol a length was made with",
+        "tests/plugins/pretrained/test_trace.py"
+        "::test_bert_has_one_hidden_size_heads_and_a_ffn_in_each_layer_and_a_pooler",
+    ),
     "_pytree": Name(
         "torch.utils", "low", "looks for tensors in anything that a module takes or returns",
         "tests/plugins/costs/test_latency.py::test_on_another_device_a_copy_is_timed",

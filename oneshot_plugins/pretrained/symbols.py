@@ -261,8 +261,8 @@ class Symbols:
                 common = gcd(_content(whole), by)
                 part = self.divide(self.symint(symbol), by // common)
                 return part * (_content(whole) // common)
-        elif (quotient := sympy.cancel(whole / divisor)).is_polynomial() and all(
-            c.is_Integer for c in sympy.Poly(quotient).coeffs()
+        elif (quotient := sympy.expand(sympy.cancel(whole / divisor))).is_polynomial() and all(
+            term.as_coeff_Mul()[0].is_Integer for term in sympy.Add.make_args(quotient)
         ):
             return self.symint(quotient)
         return length // by
