@@ -14,7 +14,7 @@ def _adapter(name: str, target: str, summary: str, *handles: str) -> Component:
 
 @hookimpl
 def oneshot_components() -> list[Component]:
-    return [*_language_models(), *_vision_models(), *_layers_of_torch()]
+    return [*_language_models(), *_vision_models(), *_layers_of_torch(), *_importance()]
 
 
 @hookimpl
@@ -200,5 +200,34 @@ def _layers_of_torch() -> list[Component]:
             "torch_layers:TRANSFORMER",
             "nn.Transformer",
             f"{modules}.transformer:Transformer",
+        ),
+    ]
+
+
+def _importance() -> list[Component]:
+    return [
+        Component(
+            "importance",
+            "activation",
+            "oneshot_plugins.pretrained.importance:activation",
+            summary="norm of the activations times norm of the weights that they go into",
+        ),
+        Component(
+            "importance",
+            "head-output",
+            "oneshot_plugins.pretrained.importance:head_output",
+            summary="norm of what an item, such as a head, adds to the outputs of its weights",
+        ),
+        Component(
+            "importance",
+            "taylor",
+            "oneshot_plugins.pretrained.importance:taylor",
+            summary="sum of |gradient * weight|: the change of the loss, to first order",
+        ),
+        Component(
+            "importance",
+            "magnitude",
+            "oneshot_plugins.pretrained.importance:magnitude",
+            summary="norm of the weights alone; needs no batches",
         ),
     ]
