@@ -34,8 +34,8 @@ POSITION = "_oneshot_position"
 """Where a block keeps its position in the model as it was."""
 
 ADVICE = (
-    "a folder that save_pretrained writes would not be loaded by from_pretrained; "
-    "oneshot.save_network(network, folder) writes one that can be loaded"
+    "it cannot be built again from its config, as from_pretrained does; "
+    "oneshot.save_network(network, folder) saves it"
 )
 
 
