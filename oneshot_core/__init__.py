@@ -13,6 +13,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from oneshot_plugins.cells.cell import Cell
     from oneshot_plugins.inspect.inspection import Inspection, inspect
+    from oneshot_plugins.pretrained.saving import load_network, save_network
     from oneshot_plugins.ranking.evaluation import Ranked, Ranking
     from oneshot_plugins.ranking.front import ParetoFront
     from oneshot_plugins.run.rows import LogCheckpointRow
@@ -69,6 +70,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ".traversal": ("traverse_and_mutate_submodules",),
     "oneshot_plugins.cells.cell": ("Cell",),
     "oneshot_plugins.inspect.inspection": ("Inspection", "inspect"),
+    "oneshot_plugins.pretrained.saving": ("load_network", "save_network"),
     "oneshot_plugins.ranking.evaluation": ("Ranked", "Ranking"),
     "oneshot_plugins.ranking.front": ("ParetoFront",),
     "oneshot_plugins.run.rows": ("LogCheckpointRow",),
@@ -84,9 +86,9 @@ __all__ = [
     "Inspection", "LayerChoice", "LogCheckpointRow", "ModelSpace", "Mutable", "MutableModule",
     "MutationHook", "ParameterSpec", "ParetoFront", "RangeChoice", "Ranked", "Ranking",
     "Registry", "Repeat", "SeedEachBatch", "Value", "ValueChoice", "__version__", "choice",
-    "constrain", "freeze", "hookimpl", "if_else", "inspect", "loguniform", "maximum",
-    "merge_optimizers", "minimum", "nn", "no_default_hook", "registry", "search",
-    "traverse_and_mutate_submodules", "uniform",
+    "constrain", "freeze", "hookimpl", "if_else", "inspect", "load_network", "loguniform",
+    "maximum", "merge_optimizers", "minimum", "nn", "no_default_hook", "registry",
+    "save_network", "search", "traverse_and_mutate_submodules", "uniform",
 ]  # fmt: skip
 
 
