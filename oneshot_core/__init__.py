@@ -13,6 +13,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from oneshot_plugins.cells.cell import Cell
     from oneshot_plugins.inspect.inspection import Inspection, inspect
+    from oneshot_plugins.pretrained.model import elastic, optional
+    from oneshot_plugins.pretrained.plan import Plan
     from oneshot_plugins.pretrained.saving import load_network, save_network
     from oneshot_plugins.ranking.evaluation import Ranked, Ranking
     from oneshot_plugins.ranking.front import ParetoFront
@@ -70,6 +72,8 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ".traversal": ("traverse_and_mutate_submodules",),
     "oneshot_plugins.cells.cell": ("Cell",),
     "oneshot_plugins.inspect.inspection": ("Inspection", "inspect"),
+    "oneshot_plugins.pretrained.model": ("elastic", "optional"),
+    "oneshot_plugins.pretrained.plan": ("Plan",),
     "oneshot_plugins.pretrained.saving": ("load_network", "save_network"),
     "oneshot_plugins.ranking.evaluation": ("Ranked", "Ranking"),
     "oneshot_plugins.ranking.front": ("ParetoFront",),
@@ -84,10 +88,10 @@ __all__ = [
     "Active", "Architecture", "AtomicCheckpointIO", "BaseOneShotLightningModule",
     "BaseSuperNetModule", "Cell", "Component", "Decision", "DecisionTable", "InputChoice",
     "Inspection", "LayerChoice", "LogCheckpointRow", "ModelSpace", "Mutable", "MutableModule",
-    "MutationHook", "ParameterSpec", "ParetoFront", "RangeChoice", "Ranked", "Ranking",
+    "MutationHook", "ParameterSpec", "ParetoFront", "Plan", "RangeChoice", "Ranked", "Ranking",
     "Registry", "Repeat", "SeedEachBatch", "Value", "ValueChoice", "__version__", "choice",
-    "constrain", "freeze", "hookimpl", "if_else", "inspect", "load_network", "loguniform",
-    "maximum", "merge_optimizers", "minimum", "nn", "no_default_hook", "registry",
+    "constrain", "elastic", "freeze", "hookimpl", "if_else", "inspect", "load_network", "loguniform",
+    "maximum", "merge_optimizers", "minimum", "nn", "no_default_hook", "optional", "registry",
     "save_network", "search", "traverse_and_mutate_submodules", "uniform",
 ]  # fmt: skip
 

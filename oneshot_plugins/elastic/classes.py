@@ -33,7 +33,7 @@ from .reading import (
     read_attribute,
     read_tensor,
 )
-from .skipping import KEY, MEMBERS, keep_present
+from .skipping import KEY, MEMBERS, Counted, keep_present
 
 M = TypeVar("M", bound=nn.Module)
 Names: TypeAlias = tuple[str, ...]
@@ -284,6 +284,9 @@ def plain_module(module: Elastic, choices: Sequence[Choice]) -> nn.Module:
         (own["_buffers"] if name in own["_buffers"] else own)[name] = value
     plain = object.__new__(cls)
     object.__setattr__(plain, "__dict__", own)
+    for name, follows in layout.attributes.items():
+        if isinstance(follows, Counted) and follows.name is None:
+            follows.depth.waiting.append((own, name))
     if layout.depth is not None:
         keep_present(plain, layout.depth, choices[len(layout.specs) :])
     return plain

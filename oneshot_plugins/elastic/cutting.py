@@ -66,13 +66,19 @@ def compact(part: Tensor, full: Tensor) -> Tensor:
     return part.contiguous()
 
 
+def is_sharded(tensor: Tensor) -> bool:
+    """Say whether a tensor is split over devices."""
+    # By name: the module of its class is slow to import, and rarely there.
+    return type(tensor) is not nn.Parameter and type(tensor).__name__ == "DTensor"
+
+
 def check_length(full: Tensor, extents: Extents, name: str) -> None:
     """Refuse a tensor that is no longer as large as the one that was made elastic.
 
     Raises:
         StrategyError: it is not, or it is split over devices.
     """
-    if type(full) is not nn.Parameter and type(full).__name__ == "DTensor":
+    if is_sharded(full):
         raise StrategyError(
             f"the elastic tensor {name!r} is split over devices while it is computed with, as in "
             "tensor parallelism",

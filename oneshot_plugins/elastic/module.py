@@ -17,7 +17,7 @@ from oneshot_core.supernet import BaseSuperNetModule
 
 from .attributes import known_attributes
 from .classes import Elastic, ElasticModule, ElasticSuperNetModule, adopt, restore
-from .cutting import may_copy
+from .cutting import is_sharded, may_copy
 from .extent import Extent, Size, Values
 from .layout import Asked, Extents, Follows, Layout, Plan, Tensors, held, layout_of
 from .skipping import Counted
@@ -167,13 +167,20 @@ def _checked_tensors(
 
 def _module(model: nn.Module, path: str, dotted: str) -> nn.Module:
     try:
-        return model.get_submodule(path)
+        module = model.get_submodule(path)
     except AttributeError as error:
         raise SpaceError(
             f"there is no module {path!r} in the {type(model).__name__}, which {dotted!r} names",
             expected="names as named_modules() and named_parameters() give them",
             fix="correct the table",
         ) from error
+    if isinstance(module, torch.jit.ScriptModule):
+        raise SpaceError(
+            f"the module at {path!r} is compiled by TorchScript",
+            expected="a module of Python",
+            fix="make the model elastic before torch.jit.script",
+        )
+    return module
 
 
 def _tensor(module: nn.Module, name: str, dotted: str) -> Tensor:
@@ -197,7 +204,7 @@ def _tensor(module: nn.Module, name: str, dotted: str) -> Tensor:
         why = "is quantized"
     elif getattr(module, "sparse", False) is True:
         why = "has sparse gradients"
-    elif type(full) not in (Tensor, nn.Parameter, nn.Buffer) and not _is_sharded(full):
+    elif type(full) not in (Tensor, nn.Parameter, nn.Buffer) and not is_sharded(full):
         why = f"is a {type(full).__name__}, which cannot be cut in general"
     if why is not None:
         raise SpaceError(
@@ -206,10 +213,6 @@ def _tensor(module: nn.Module, name: str, dotted: str) -> Tensor:
             fix="leave it out, or make the model elastic before it becomes that",
         )
     return full
-
-
-def _is_sharded(tensor: Tensor) -> bool:
-    return type(tensor).__name__ == "DTensor"
 
 
 def _require_ties(
@@ -276,12 +279,6 @@ def require_adoptable(module: nn.Module, path: str) -> None:
             f"the {name} at {path!r} is itself a choice",
             expected="a plain module",
             fix="leave its tensors out of the table",
-        )
-    if isinstance(module, torch.jit.ScriptModule):
-        raise SpaceError(
-            f"the module at {path!r} is compiled by TorchScript",
-            expected="a module of Python",
-            fix="make the model elastic before torch.jit.script",
         )
     own = {n for cls in type(module).__mro__ for n in vars(cls) if cls.__module__ != "torch.nn"}
     for table in ("_parameters", "_buffers", "_modules"):

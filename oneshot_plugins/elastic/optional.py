@@ -54,7 +54,7 @@ def make_optional(
         keep: paths that always stay, such as the first block of T5.
         index: attributes below each block that count the blocks before it, such as
             ``"self_attn.layer_idx"``. They are counted anew.
-        count: attributes of ``model`` or below that say how many blocks there are, such as
+        count: attributes that say how many blocks there are, of modules that hold them, such as
             ``"encoder.num_layers"``.
 
     Returns:
@@ -86,16 +86,18 @@ def make_optional(
         depth = Depth(container, [v for vote in votes for v in _of_list(vote, own)], give)
         kind = "dict" if isinstance(container, nn.ModuleDict) else "list"
         _extend(layout_for(container, path), kind, depth, path)
-        for position, name in own.items():
-            block = container._modules[name]
-            assert block is not None
-            _extend(layout_for(block, taken[position]), "block", (depth, name), taken[position])
+        for name, block in container._modules.items():
+            where = f"{path}.{name}".lstrip(".")
+            # Those that always stay only tell what a block returns.
+            if block is not None and (name in own.values() or give is None):
+                _extend(layout_for(block, where), "block", (depth, name), where)
         for attribute in [index] if isinstance(index, str) else index:
             for name, block in container._modules.items():
                 if block is not None:
                     where = f"{path}.{name}".lstrip(".")
                     _follow(block, where, attribute, Counted(depth, name), layout_for)
         for attribute in [count] if isinstance(count, str) else count:
+            _require_holds(model, attribute, container)
             _follow(model, "", attribute, Counted(depth, None), layout_for)
     adopt(layouts)
     return model
@@ -153,10 +155,10 @@ def _votes(
 ) -> list[tuple[str | None, dict[Candidate, frozenset[int]]]]:
     """Return label and candidate -> positions that stay, for each choice."""
     if label is None:
-        if kept is not None or (names is not None and len(names) != len(paths)):
+        if kept is not None or (names is not None and len(set(names)) != len(paths)):
             raise SpaceError(
                 f"{len(paths)} optional blocks have names={names!r} and kept={kept!r}",
-                expected="a name for each path, or a label with the sets to choose from",
+                expected="a name of its own for each path, or a label with the sets to choose from",
                 fix="leave names out, or give one for each path; give label= beside kept=",
             )
         labels: Sequence[str | None] = names if names is not None else [None] * len(paths)
@@ -220,6 +222,21 @@ def _extend(layout: Layout, kind: str, more: Any, path: str) -> None:
             fix="give all paths at once, or take restore(model) first",
         )
     layout.more[kind] = more
+
+
+def _require_holds(model: nn.Module, attribute: str, container: nn.Module) -> None:
+    """Refuse an attribute that counts the blocks of a list which is elsewhere.
+
+    Raises:
+        SpaceError: the list is not in the module that has the attribute.
+    """
+    path = attribute.rpartition(".")[0]
+    if container not in set(_find(model, path, path).modules()):
+        raise SpaceError(
+            f"the attribute {attribute!r} is said to count blocks that are not in its module",
+            expected="an attribute of a module that holds the blocks",
+            fix="correct count=, or make the blocks of each list optional by themselves",
+        )
 
 
 def _follow(

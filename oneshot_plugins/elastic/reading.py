@@ -6,18 +6,21 @@ are about, and what is written in place then reaches what is kept.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
+from types import FrameType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .cutting import part_of, part_of_buffer
+from .cutting import is_sharded, part_of, part_of_buffer
 from .layout import Follows, Layout, Plan, Tensors, held
 from .mixture import is_mixed, largest_plan, weighted_tensor
 from .skipping import KEY, Counted, computing
 
 _MISSING = object()
+_OURS = __name__.rpartition(".")[0]
 
 
 def plan_of(module: nn.Module) -> Plan | None:
@@ -44,6 +47,8 @@ def read_tensor(module: nn.Module, name: str) -> Any:
     try:
         plan = plan_of(module)
         if plan is not None:
+            if is_sharded(full) and _asked_by_torch_distributed():
+                return full
             layout: Layout = module.__dict__[KEY]
             if layout.more and name in module.__dict__["_buffers"]:
                 return part_of_buffer(module, full, plan, name)
@@ -53,6 +58,23 @@ def read_tensor(module: nn.Module, name: str) -> Any:
     except AttributeError as error:
         # nn.Module would look the name up once more, and silently give all of the tensor.
         raise RuntimeError(f"{type(module).__name__}.{name} cannot be read: {error}") from error
+
+
+def _asked_by_torch_distributed() -> bool:
+    """Say whether fully_shard looks at what it has sharded, as it also does as a pass begins."""
+    frame = sys._getframe(1)
+    while frame.f_back is not None and _is_in_between(frame):
+        frame = frame.f_back
+    return str(frame.f_globals.get("__name__", "")).startswith("torch.distributed.")
+
+
+def _is_in_between(frame: FrameType) -> bool:
+    """Say whether a frame is ours, or of nn.Module setting a parameter, which looks first."""
+    ours = str(frame.f_globals.get("__name__", "")).startswith(_OURS)
+    return ours or frame.f_code in (
+        nn.Module.__setattr__.__code__,
+        nn.Module.register_parameter.__code__,
+    )
 
 
 def read_attribute(module: nn.Module, name: str) -> Any:
@@ -93,7 +115,7 @@ def attributes_at(module: nn.Module, plan: Plan, tensors: Mapping[str, Any]) -> 
             kept = module.__dict__["_buffers"].get(name)
             found[name] = _in_place_of(kept, plan.attributes[name])
         elif isinstance(follows, Counted):
-            found[name] = follows.in_frozen(module.__dict__[name])
+            found[name] = follows.of_frozen(module.__dict__[name])
         else:
             found[name] = [tensors[each] for each in follows.names]
     return found

@@ -73,8 +73,10 @@ class Depth:
         self.container = container
         self.votes = tuple(votes)
         self.give = give
-        self.gives_tensor: bool | None = None
-        """Whether the blocks return a tensor, as far as is known."""
+        self.gave_input = False
+        """Whether a block that was left out gave its first argument back."""
+        self.waiting: list[tuple[dict[str, Any], str]] = []
+        """Attributes of networks that are being frozen, to be set when it is known what stays."""
         self.frozen: frozenset[str] = frozenset()
         """What the last network that was frozen leaves out."""
 
@@ -144,18 +146,32 @@ class Depth:
         """Return what a block gives back that is left out, and called all the same.
 
         Raises:
-            StrategyError: the blocks do not return a tensor, and nobody says what to give.
+            StrategyError: nothing was given to it.
         """
         if self.give is not None:
             return self.give(*args, **kwargs)
-        if self.gives_tensor is False or not (args or kwargs):
+        if not (args or kwargs):
             raise StrategyError(
-                f"a {type(block).__name__} that is left out was called, and it is not known what "
-                "it gives back: the others return no tensor",
-                expected="a function of what it is called with",
+                f"a {type(block).__name__} that is left out was called without arguments",
+                expected="something that it can give back",
+                fix="make_optional(..., give=lambda: ...)",
+            )
+        self.gave_input = True
+        return args[0] if args else next(iter(kwargs.values()))
+
+    def returned(self, block: nn.Module, output: Any) -> None:
+        """Note what a block returned that was not left out.
+
+        Raises:
+            StrategyError: no tensor, and others that were left out gave their input back.
+        """
+        if self.give is None and self.gave_input and not isinstance(output, Tensor):
+            raise StrategyError(
+                f"a {type(block)._oneshot_plain.__name__} returned no tensor, and another one that "  # type: ignore[attr-defined]
+                "was left out was called all the same, and gave its first argument back",
+                expected="a function that says what is given back",
                 fix="make_optional(..., give=lambda hidden, *args, **kwargs: (hidden, None))",
             )
-        return args[0] if args else next(iter(kwargs.values()))
 
 
 @dataclass
@@ -174,9 +190,12 @@ class Counted:
         """Return it as it is at present."""
         return full - self.depth.before(self.name, self.depth.left_out())
 
-    def in_frozen(self, full: int) -> int:
-        """Return it as it is in the network that is being frozen."""
-        return full - self.depth.before(self.name, self.depth.frozen)
+    def of_frozen(self, full: int) -> int:
+        """Return it as it is in the network that is being frozen.
+
+        All of them for a module that holds the list: it is frozen first, and then waits.
+        """
+        return full if self.name is None else full - self.depth.before(self.name, self.depth.frozen)
 
 
 def _depth(module: nn.Module, kind: str) -> Any:
@@ -194,7 +213,7 @@ def _block_members(plain: type[nn.Module], run: Callable[..., Any]) -> dict[str,
         for runs, weight in shares:
             output = run(self, *args, **kwargs) if runs else depth.skipped(self, args, kwargs)
             if runs and not torch.compiler.is_compiling():
-                depth.gives_tensor = isinstance(output, Tensor)
+                depth.returned(self, output)
             outputs.append((output, weight))
         return weighted_sum(outputs, f"whether {name} runs")
 
@@ -270,6 +289,9 @@ def keep_present(plain: nn.Module, depth: Depth, choices: Sequence[Choice]) -> N
         choices: one for each vote.
     """
     depth.frozen = depth.left_out_by(choices)
+    for own, name in depth.waiting:
+        own[name] -= len(depth.frozen)
+    depth.waiting.clear()
     kept = [(n, m) for n, m in plain._modules.items() if n not in depth.frozen]
     if all(name.isdecimal() for name in plain._modules) and not isinstance(plain, nn.ModuleDict):
         kept = [(str(index), module) for index, (_, module) in enumerate(kept)]

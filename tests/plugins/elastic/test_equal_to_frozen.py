@@ -175,7 +175,8 @@ def test_gradients_are_those_of_the_frozen_network_and_zero_beside(name: str) ->
         for (_, whole), (_, part) in zip(
             search.model.named_parameters(), frozen.named_parameters(), strict=True
         ):
-            assert whole.grad is not None and part.grad is not None
+            assert whole.grad is not None
+            assert part.grad is not None
             assert whole.grad.shape == whole.shape
             torch.testing.assert_close(whole.grad.norm(), part.grad.norm())
             assert int((whole.grad != 0).sum()) <= part.numel()

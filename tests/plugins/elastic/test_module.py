@@ -43,7 +43,7 @@ def trainer(**options: Any) -> Trainer:
     )  # fmt: skip
 
 
-# --- in place, and whole ---------------------------------------------------------------------------
+# --- in place, and whole --------------------------------------------------------------------------
 
 
 def test_modules_stay_the_same_objects_with_hooks_and_references_from_outside() -> None:
@@ -142,7 +142,7 @@ def test_channels_last_stays_what_it_is_in_parts_and_in_frozen_layers() -> None:
         assert torch.equal(search.model(x), frozen(x))
 
 
-# --- copies ----------------------------------------------------------------------------------------
+# --- copies ---------------------------------------------------------------------------------------
 
 
 def test_copies_and_pickles_compute_the_same_with_tensors_of_their_own() -> None:
@@ -178,7 +178,7 @@ def oneshot_optional(blocks: nn.Sequential) -> nn.Sequential:
     return make_optional(blocks, ["1"])
 
 
-# --- torch's own tools -----------------------------------------------------------------------------
+# --- torch's own tools ----------------------------------------------------------------------------
 
 
 def test_functional_calls_gradients_vmap_and_checkpointing_take_the_parts() -> None:
@@ -228,7 +228,7 @@ def test_reads_that_fail_are_not_answered_with_all_of_the_tensor() -> None:
         search.model(torch.ones(1, 2))
 
 
-# --- what is tried too late ------------------------------------------------------------------------
+# --- what is tried too late -----------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -244,7 +244,7 @@ def test_reads_that_fail_are_not_answered_with_all_of_the_tensor() -> None:
 )
 def test_changes_of_elastic_tensors_are_refused_and_say_the_order(change: Any) -> None:
     net = elastic_mlp()
-    with pytest.raises(SpaceError, match="before|first"):
+    with pytest.raises(SpaceError, match=r"before|first"):
         change(net[0])
 
 
@@ -259,7 +259,7 @@ def test_a_tensor_of_the_same_shape_can_be_set() -> None:
         search.model(X)
 
 
-# --- searches --------------------------------------------------------------------------------------
+# --- searches -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("strategy", ["random", "sandwich"])
@@ -311,7 +311,7 @@ def test_an_inspection_sees_the_choices_before_and_after_the_search() -> None:
     assert "12 architectures" in after
 
 
-# --- the walk --------------------------------------------------------------------------------------
+# --- the walk -------------------------------------------------------------------------------------
 
 
 def test_a_walk_that_fails_gives_every_class_back() -> None:
