@@ -90,9 +90,9 @@ __all__ = [
     "Inspection", "LayerChoice", "LogCheckpointRow", "ModelSpace", "Mutable", "MutableModule",
     "MutationHook", "ParameterSpec", "ParetoFront", "Plan", "RangeChoice", "Ranked", "Ranking",
     "Registry", "Repeat", "SeedEachBatch", "Value", "ValueChoice", "__version__", "choice",
-    "constrain", "elastic", "freeze", "hookimpl", "if_else", "inspect", "load_network", "loguniform",
-    "maximum", "merge_optimizers", "minimum", "nn", "no_default_hook", "optional", "registry",
-    "save_network", "search", "traverse_and_mutate_submodules", "uniform",
+    "constrain", "elastic", "freeze", "hookimpl", "if_else", "inspect", "load_network",
+    "loguniform", "maximum", "merge_optimizers", "minimum", "nn", "no_default_hook", "optional",
+    "registry", "save_network", "search", "traverse_and_mutate_submodules", "uniform",
 ]  # fmt: skip
 
 
