@@ -6,7 +6,7 @@ import json
 import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -19,6 +19,14 @@ from oneshot_core.errors import CheckpointError, OneShotError
 __all__ = ["Original", "SavingError", "original_of", "read_original"]
 
 _NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
+
+_HEADS = {
+    "num_attention_heads", "num_key_value_heads", "num_heads", "n_head", "n_heads", "num_kv_heads",
+    "encoder_attention_heads", "decoder_attention_heads",
+}  # fmt: skip
+"""What configs call their numbers of heads."""
+
+_MORE = {"generation", "changed"}
 
 _FETCHING = {
     "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
@@ -40,12 +48,15 @@ class Original:
         kwargs: what the function is called with, plain data.
         config: for a class of transformers: its config, plain data; else None.
         generation: for a class of transformers that generates: how; else None.
+        changed: numbers of the config after the module is built, for a config with which it cannot
+            be built: a BERT of 5 heads and 24 features works, and no config describes it.
     """
 
     target: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     generation: Mapping[str, Any] | None = None
+    changed: Mapping[str, int] = field(default_factory=dict)
 
     def build(self, device: str) -> nn.Module:
         """Build it; on ``"meta"`` it has no values."""
@@ -65,7 +76,24 @@ class Original:
             loaded: Any = network
             kind = type(loaded.generation_config)
             loaded.generation_config = kind.from_dict(dict(self.generation))
+        for config in (vars(m).get("config") for m in network.modules() if self.changed):
+            for name, value in self.changed.items():
+                if hasattr(config, name):
+                    setattr(config, name, value)
         return network
+
+    def with_one_head(self) -> Original | None:
+        """Return the same with a config that has one head, which every hidden size allows.
+
+        What its modules then hold, and those of the network do not, is a difference like others.
+        None where there is no config that counts heads.
+        """
+        config = dict(self.config or {})
+        counts = {name: config[name] for name in _HEADS if isinstance(config.get(name), int)}
+        if not counts:
+            return None
+        single = {**config, **dict.fromkeys(counts, 1)}
+        return replace(self, config=single, changed=counts)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -73,6 +101,8 @@ class Original:
         if self.config is None:
             return {**found, "kwargs": dict(self.kwargs)}
         found["config"] = dict(self.config)
+        if self.changed:
+            found["changed"] = dict(self.changed)
         return found if self.generation is None else {**found, "generation": dict(self.generation)}
 
     def require_trusted(self, trust: Collection[str], where: str) -> None:
@@ -142,13 +172,14 @@ def read_original(found: object, where: str) -> Original:
     Raises:
         CheckpointError: it is something else.
     """
-    keys = {"target", "kwargs"}, {"target", "config"}, {"target", "config", "generation"}
+    keys = {"target", "config"}
     if (
         isinstance(found, dict)
-        and set(found) in keys
+        and (set(found) == {"target", "kwargs"} or keys <= set(found) <= keys | _MORE)
         and isinstance(found["target"], str)
         and _NAME.fullmatch(found["target"])
         and all(isinstance(found[key], dict) for key in set(found) - {"target"})
+        and found.get("changed", {}).keys() <= _HEADS
     ):
         return Original(**found)
     raise CheckpointError(

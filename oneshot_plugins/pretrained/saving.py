@@ -63,6 +63,10 @@ _GENERATION = """\
     if "generation" in recipe["original"]:
         kind = type(network.generation_config)
         network.generation_config = kind.from_dict(recipe["original"]["generation"])
+    for config in (vars(module).get("config") for module in network.modules()):
+        for name, value in recipe["original"].get("changed", {}).items():
+            if hasattr(config, name):
+                setattr(config, name, value)
 """
 
 
@@ -98,7 +102,7 @@ def save_network(network: nn.Module, folder: str | PathLike[str], *, build: obje
     """
     torch_files = _safetensors()
     original = original_of(network, build)
-    device, found = _compared(network, original)
+    original, device, found = _compared(network, original)
     names, tensors, without = _tensors(network)
     recipe: dict[str, Any] = {
         "format": FORMAT,
@@ -187,29 +191,44 @@ def load_network(folder: str | PathLike[str], *, trust: Collection[str] = ()) ->
     return network
 
 
-def _compared(network: nn.Module, original: Original) -> tuple[str, Differences]:
-    """Return where the original is built, and what is different in ``network``.
+def _compared(network: nn.Module, original: Original) -> tuple[Original, str, Differences]:
+    """Return how and where the original is built, and what is different in ``network``.
 
     On "meta" it costs nothing. Some models cannot be built there, and a tensor that is a plain
     attribute has no value there; such models are built on the CPU.
     """
-    failures = []
-    for device in ("meta", "cpu"):
-        try:
-            return device, compare(network, original.build(device))
-        except SavingError as error:
-            failures.append(error)
-        except Exception as error:  # whatever the function raises
-            failure = SavingError(
-                f"the original cannot be built by {original.target!r}: "
-                f"{type(error).__name__}: {error}",
-                expected="a function that builds the network as it was before anything was cut",
-                fix="correct build=; for a config that does not allow the sizes that were chosen, "
-                "name a function that builds the model from the config it had before",
-            )
-            failure.__cause__ = error
-            failures.append(failure)
-    raise failures[-1]
+    unbuilt: SavingError | None = None
+    different: SavingError | None = None
+    for each in (original, original.with_one_head()):
+        for device in ("meta", "cpu"):
+            if each is None:
+                continue
+            try:
+                built = each.build(device)
+            except Exception as error:  # whatever the function raises
+                unbuilt = unbuilt or _unbuilt(original, error)
+                continue
+            try:
+                return each, device, compare(network, built)
+            except SavingError as error:
+                different = error
+        if different is not None:
+            raise different
+    assert unbuilt is not None
+    raise unbuilt
+
+
+def _unbuilt(original: Original, error: Exception) -> SavingError:
+    if isinstance(error, SavingError):
+        return error
+    failure = SavingError(
+        f"the original cannot be built by {original.target!r}: {type(error).__name__}: {error}",
+        expected="a function that builds the network as it was before anything was cut",
+        fix="correct build=; for a config that does not allow the sizes that were chosen, name a "
+        "function that builds the model from the config it had before",
+    )
+    failure.__cause__ = error
+    return failure
 
 
 def _tensors(network: nn.Module) -> tuple[dict[str, str], dict[str, Tensor], list[str]]:

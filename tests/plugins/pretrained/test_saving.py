@@ -201,6 +201,7 @@ def small_bert(**chosen: Any) -> tuple[nn.Module, dict[str, Any]]:
     heads = sizes["heads"]
     follows = {"num_attention_heads": Extent.of(heads), "all_head_size": Extent.of(heads, 8)}
     choices = {size: [size.full // 2, size.full] for size in sizes.values()}
+    choices[heads] = [3, 5, 6]
     attributes = {f"{path}.attention.self": follows for path in layers}
     make_elastic(built.model, extents, choices, attributes)
     make_optional(built.model, layers[1:], names=["second", "third"])
@@ -230,6 +231,18 @@ def test_a_frozen_bert_with_a_size_of_its_own_in_each_layer(tmp_path: Path) -> N
     assert loaded.encoder.layer[0].attention.self.num_attention_heads == 3
     assert loaded.encoder.layer[1].intermediate.dense.out_features == 40
     assert json.loads((folder / "recipe.json").read_text())["device"] == "meta"
+
+
+def test_heads_that_no_config_allows_are_written_as_differences(tmp_path: Path) -> None:
+    """A BERT of 5 heads cannot be built from any config with 24 features, and yet it works."""
+    network, kwargs = small_bert(hidden=24, heads=5)
+    network.config.hidden_size, network.config.num_attention_heads = 24, 5
+    with pytest.raises(ValueError, match="not a multiple"):
+        type(network)(network.config)
+    folder = oneshot.save_network(network, tmp_path / "bert")
+    loaded = require_equal(network, folder, **kwargs)
+    assert loaded.encoder.layer[0].attention.self.num_attention_heads == 5
+    assert loaded.config.to_dict() == network.config.to_dict()
 
 
 def test_a_frozen_llama_generates_the_same(tmp_path: Path) -> None:
