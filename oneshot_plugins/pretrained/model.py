@@ -57,7 +57,7 @@ def elastic(
     One forward pass without data finds which dimensions of which tensors are one size. The full
     model goes on to compute the same bits, its state dict has the same names, and networks that are
     frozen from a search consist of the model's own classes. The plan is proved by calling frozen
-    networks of several sizes without data.
+    networks of several sizes with the example.
 
     Parametrizations, such as ``weight_norm`` or LoRA, are added before; exports are made of frozen
     networks.
@@ -280,7 +280,7 @@ class _Work:
             wrong = failures(self.model, self.call, candidates)
             if UNPROVED in wrong:
                 self.notes.append(
-                    f"The plan is not proved, for the model cannot be called without data: "
+                    f"The plan is not proved, for a copy of the model cannot be called: "
                     f"{wrong[UNPROVED]}."
                 )
             if UNPROVED in wrong or not wrong:

@@ -1,4 +1,4 @@
-"""Prove that a plan holds: networks of other sizes are built without data, and called.
+"""Prove that a plan holds: networks of other sizes are built, and called with the example.
 
 A trace follows one forward pass. Code that runs only at other sizes, or that reads a number which
 no trace can see, shows up when such a network is called: then the size that it depends on stays
@@ -10,28 +10,25 @@ from __future__ import annotations
 import copy
 import random
 import traceback
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils import _pytree as pytree
+from torch import nn
 
 from oneshot_core import freeze
 from oneshot_core.errors import SpaceError
 from oneshot_core.model_space import ModelSpace
 
-from . import correcting
+from .correcting import quietly
 from .inputs import Call
 
 __all__ = ["UNPROVED", "Failure", "failures"]
 
 UNPROVED = ""
-"""The label under which it stands why a model cannot be called without data."""
+"""The label under which it stands why the copy of a model cannot be called at all."""
 
 
 class Failure(str):
@@ -51,8 +48,8 @@ def failures(
 ) -> dict[str, Failure]:
     """Return label -> why the model cannot be called with a small value of it; nothing if it can.
 
-    Networks are frozen from a copy that holds no data: at first the smallest
-    of all, and ``times`` random ones. Only where one of them fails is each label tried by itself.
+    Networks are frozen from a copy: at first the smallest of all, and ``times`` random ones. Only
+    where one of them fails is each label tried by itself.
 
     Args:
         model: an elastic model; it is not changed.
@@ -61,26 +58,25 @@ def failures(
         times: so many random networks are tried.
 
     Returns:
-        one reason for each label; or a single one for ``UNPROVED`` if the model cannot be called
-        without data even at full size, so that nothing is known.
+        one reason for each label; or a single one for ``UNPROVED`` if a copy of the model cannot be
+        called even at full size, so that nothing is known.
 
     Raises:
         SpaceError: networks fail, and it is no single label that is to blame.
     """
-    with _without_data(model) as (twin, place):
-        given = Call(*pytree.tree_map(place, (call.args, call.kwargs)))
+    with _copied(model) as twin:
         whole = {label: values[-1] for label, values in candidates.items()}
-        if (why := _why(twin, whole, given)) is not None:
+        if (why := _why(twin, whole, call)) is not None:
             return {UNPROVED: why}
         smallest = {label: values[0] for label, values in candidates.items()}
         rng = random.Random(0)
         drawn = [{k: rng.choice(list(v)) for k, v in candidates.items()} for _ in range(times)]
-        why = next((w for one in [smallest, *drawn] if (w := _why(twin, one, given))), None)
+        why = next((w for one in [smallest, *drawn] if (w := _why(twin, one, call))), None)
         if why is None:
             return {}
         found = {}
         for label, values in candidates.items():
-            alone = [_why(twin, {**whole, label: value}, given) for value in values[:-1]]
+            alone = [_why(twin, {**whole, label: value}, call) for value in values[:-1]]
             if reason := next(filter(None, alone), None):
                 found[label] = reason
         if not found:
@@ -94,37 +90,14 @@ def failures(
 
 
 @contextmanager
-def _without_data(model: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
-    """Yield a copy of ``model`` whose tensors have no data, and what does that to a value.
+def _copied(model: nn.Module) -> Iterator[nn.Module]:
+    """Yield a copy of ``model`` in eval mode, so that nothing is noted in the model itself.
 
-    Fake tensors, not those of the meta device: code that looks at the content of a mask asks
-    whether it is being traced, and then does without.
+    It has its data: under torch's fake tensors, networks of Swin have written over memory of
+    others, and tensors of the meta device have no content where code looks at that of a mask.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad(), _quietly():
-
-        def place(value: Any) -> Any:
-            return mode.from_tensor(value.detach()) if isinstance(value, Tensor) else value
-
-        memo: dict[int, Any] = {}
-        for module in model.modules():
-            for tensor in (*module._parameters.values(), *module._buffers.values()):
-                if isinstance(tensor, nn.Parameter):
-                    fake = nn.Parameter(place(tensor), requires_grad=tensor.requires_grad)
-                    memo.setdefault(id(tensor), fake)
-                elif tensor is not None:
-                    memo.setdefault(id(tensor), place(tensor))
-        yield _Holder(copy.deepcopy(model, memo).eval()), place
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep to ourselves what is said about copies that are only tried.
-
-    torch warns where a fake tensor is copied, and corrections where a config cannot say sizes.
-    """
-    with correcting.quietly(), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-        yield
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), quietly():
+        yield _Holder(copy.deepcopy(model).eval())
 
 
 def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | None:
@@ -133,8 +106,7 @@ def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | No
     labels = {label: wanted.get(label, spec.default) for label, spec in space.specs.items()}
     try:
         network: Any = freeze(twin, labels)
-        with torch.random.fork_rng(devices=[]):
-            network.net(*call.args, **call.kwargs)
+        network.net(*call.args, **call.kwargs)
     except Exception as error:
         changed = {k: v for k, v in labels.items() if v != space.specs[k].default}
         shown = ", ".join(f"{k}={v}" for k, v in list(changed.items())[:3]) or "all its sizes"
