@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from oneshot_core.terminal import printable
 
 from ..elastic.extent import Size
-from .naming import Extents, Group, Place
+from .naming import Extents, Place
 from .sizes import ROLES
 from .trace import Fixed
 

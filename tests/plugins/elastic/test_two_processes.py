@@ -28,6 +28,7 @@ from oneshot_plugins.elastic.classes import ElasticSuperNetModule
 from oneshot_plugins.elastic.extent import Extent, Size
 from oneshot_plugins.elastic.module import make_elastic
 from oneshot_plugins.elastic.optional import make_optional
+from oneshot_plugins.elastic.sharded import unsharded
 
 torch.set_num_threads(1)
 RANK, OUT = int(os.environ["RANK"]), Path(sys.argv[1])
@@ -115,8 +116,15 @@ for block in root[0][1:3]:
     fully_shard(block)
 fully_shard(root)
 found["sharded"] = train(root, decisions, root, half)
+small = {"hidden": 3, "inner": 4, "first": True, "second": False}
+frozen = oneshot.freeze(unsharded(root), small)
+found["frozen"] = {name: p.detach() for name, p in frozen.named_parameters()}
+found["classes"] = [type(module).__name__ for module in frozen.modules()]
+found["output"] = frozen(whole[0]).detach()
 root, decisions = net()
 found["sharded alone"] = train(root, decisions, root, whole)
+frozen = oneshot.freeze(root, small)
+found["frozen alone"] = {name: p.detach() for name, p in frozen.named_parameters()}
 
 root, decisions = net()
 layer = root[0][0]
@@ -172,4 +180,7 @@ def test_fully_shard_trains_as_one_process_and_tensor_parallelism_is_refused(
 ) -> None:
     found = run(FSDP, tmp_path)
     require_equal(found, "sharded")
+    require_equal(found, "frozen")
+    assert set(found[0]["classes"]) == {"Sequential", "Linear", "Block", "LayerNorm"}
+    assert torch.equal(found[0]["output"], found[1]["output"])
     assert all("is split over devices" in each["refused"] for each in found)
