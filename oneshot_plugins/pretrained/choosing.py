@@ -13,12 +13,12 @@ from torch import nn
 from oneshot_core.errors import SpaceError
 
 from ..elastic.extent import Size
-from .naming import Group, Place, Use, groups_of, names_of
+from .naming import Extents, Group, Place, Use, groups_of, names_of
 from .plan import Chosen, plain_class, starred
 from .sizes import OPTIONS, ROLES, Rules, Wanted, check_wanted
 from .trace import Fixed, Trace
 
-__all__ = ["Request", "Selection", "choose"]
+__all__ = ["Request", "Selection", "choose", "without"]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,8 @@ def choose(model: nn.Module, traced: Trace, uses: Sequence[Use], request: Reques
                 stays[use.size] = "it was not asked for"
     asked = [use for use in uses if use.size in wanted and use.size not in stays]
     groups = groups_of(asked, names, per_layer=request.per_layer, apart=apart)
-    chosen, new = [], {}
+    chosen: list[Chosen] = []
+    new: dict[Size, Size] = {}
     for group in groups:
         values = request.rules.candidates(
             group.uses[0].size, group.role, wanted[group.uses[0].size], group.label
@@ -142,6 +143,28 @@ def choose(model: nn.Module, traced: Trace, uses: Sequence[Use], request: Reques
     order = list(ROLES)
     chosen.sort(key=lambda one: order.index(one.role))
     return Selection(tuple(chosen), new, tuple(_fixed(traced, uses, stays, new)))
+
+
+def without(selection: Selection, extents: Extents, reasons: Mapping[str, str]) -> Selection:
+    """Return ``selection`` without some labels, whose dimensions are fixed for a reason.
+
+    Args:
+        selection: of :func:`choose`.
+        extents: of the trace.
+        reasons: label -> why its dimensions keep their lengths.
+    """
+    gone = [one for one in selection.chosen if one.label in reasons]
+    fixed = [
+        Fixed(p.tensor, p.dim, extents[p.tensor][p.dim].full, str(reasons[one.label]), "")
+        for one in gone
+        for p in one.places
+    ]
+    sizes = {one.size for one in gone}
+    return Selection(
+        tuple(one for one in selection.chosen if one not in gone),
+        {old: new for old, new in selection.new.items() if new not in sizes},
+        (*selection.fixed, *fixed),
+    )
 
 
 def _stays(use: Use, traced: Trace) -> str:

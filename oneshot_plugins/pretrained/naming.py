@@ -167,8 +167,8 @@ def _role(
         return "unread"
     if every & {"conv-in", "depthwise"} or ("conv-out" in every and "out" not in every):
         return "channels"
-    if any(_counts(size, extents[p.tensor][p.dim]) for p in kinds):
-        return "heads"
+    if features := {n for p in kinds for n in _features(size, extents[p.tensor][p.dim])}:
+        return "heads" if len(features) == 1 else "kv"
     writers = {p.path for p, kind in kinds.items() if kind == "out"}
     readers = {p.path for p, kind in kinds.items() if kind == "in"}
     begins = every & {"conv-out"} or any(
@@ -186,9 +186,13 @@ def _is_gated(writers: Iterable[str], readers: Iterable[str]) -> bool:
     return len(readers) == 1 and len(writers) == _RESIDUAL and len(parents) == 1
 
 
-def _counts(size: Size, extent: Extent) -> bool:
-    """Say whether the size stands in front of another factor: heads of several features each."""
-    return any(size in term and term.index(size) < len(term) - 1 for term in extent.terms)
+def _features(size: Size, extent: Extent) -> set[int]:
+    """Return how many features each of ``size`` stands for, if it counts heads; else nothing.
+
+    Several numbers mean groups: the keys have one head where the queries have several.
+    """
+    inner = [term[term.index(size) + 1 :] for term in extent.terms if size in term]
+    return {Extent.of(*factors).full for factors in inner if factors}
 
 
 def _grouped_queries(extents: Extents) -> dict[Size, str]:
@@ -219,30 +223,30 @@ def groups_of(
     Args:
         uses: the sizes that can be chosen.
         names: what each is called alone, from :func:`names_of`.
-        per_layer: whether each gets a label of its own.
+        per_layer: whether each gets a label of its own. Residual streams of equal width share one
+            all the same: they belong to no layer.
         apart: size -> what it must have in common with those that share its label.
     """
-    if per_layer:
-        return [Group(names[use.size], (use,), (names[use.size],)) for use in uses]
     together: dict[tuple[object, ...], list[Use]] = defaultdict(list)
     for use in uses:
         pattern = _starred(use.layer) if use.role in ("channels", "size") else ""
-        key = (apart or {}).get(use.size)
-        together[use.role, use.size.full, use.size.unit, pattern, key].append(use)
+        own = use.size if per_layer and use.role != "hidden" else None
+        common = (own, pattern, (apart or {}).get(use.size))
+        together[use.role, use.size.full, use.size.unit, common].append(use)
     of_role: dict[str, int] = defaultdict(int)
     for key in together:
         of_role[str(key[0])] += 1
     taken: set[str] = set()
     groups = []
     for (role, *_), members in together.items():
-        own = tuple(names[use.size] for use in members)
+        alone = tuple(names[use.size] for use in members)
         label = str(role)
-        if of_role[str(role)] > 1 or role in ("channels", "size"):
-            label = glob_of(own)
+        if (per_layer and role != "hidden") or of_role[label] > 1 or role in ("channels", "size"):
+            label = glob_of(alone)
         while label in taken:
             label = f"{label}.{members[0].size.full}"
         taken.add(label)
-        groups.append(Group(label, tuple(members), own))
+        groups.append(Group(label, tuple(members), alone))
     return groups
 
 
@@ -255,7 +259,7 @@ def names_of(uses: Sequence[Use]) -> dict[Size, str]:
     by_name: dict[str, list[Use]] = defaultdict(list)
     streams = [use for use in uses if use.role == "hidden"]
     for use in uses:
-        path = "" if streams == [use] else use.path
+        path = "" if streams == [use] else use.path or use.layer
         by_name[_join(path, use.role)].append(use)
     names: dict[Size, str] = {}
     taken: set[str] = set()
@@ -272,20 +276,21 @@ def names_of(uses: Sequence[Use]) -> dict[Size, str]:
 
 
 def replace_sizes(extents: Extents, new: Mapping[Size, Size]) -> dict[str, dict[int, Extent]]:
-    """Return ``extents`` with sizes exchanged."""
+    """Return ``extents`` in the sizes of ``new``; all other sizes become numbers.
 
-    def exchanged(extent: Extent) -> Extent:
-        return Extent(
-            tuple(
-                tuple(new.get(f, f) if isinstance(f, Size) else f for f in term)
-                for term in extent.terms
-            )
-        )
+    Dimensions that then depend on no size are left out.
+    """
 
-    return {
-        tensor: {dim: exchanged(extent) for dim, extent in dims.items()}
-        for tensor, dims in extents.items()
-    }
+    def exchanged(factor: Size | int) -> Size | int:
+        return new.get(factor, factor.full) if isinstance(factor, Size) else factor
+
+    found: dict[str, dict[int, Extent]] = {}
+    for tensor, dims in extents.items():
+        for dim, extent in dims.items():
+            if any(size in new for size in extent.sizes):
+                terms = tuple(tuple(map(exchanged, term)) for term in extent.terms)
+                found.setdefault(tensor, {})[dim] = Extent(terms)
+    return found
 
 
 def glob_of(names: Sequence[str]) -> str:

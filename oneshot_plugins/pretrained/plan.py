@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from math import prod
 from textwrap import wrap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from oneshot_core.terminal import printable
 
@@ -18,6 +18,8 @@ from .trace import Fixed
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from .sorting import Sorted
 
 __all__ = ["Chosen", "Depth", "Plan"]
 
@@ -54,19 +56,37 @@ class Chosen:
 
 @dataclass(frozen=True)
 class Depth:
-    """Blocks that can be skipped.
+    """Blocks of one stack that can be skipped.
 
     Args:
-        labels: of the choices, in architectures.
-        blocks: paths of the blocks.
-        architectures: how many selections of blocks there are.
-        values: in words, what can be chosen.
+        labels: of the choices, in architectures: one for all blocks, or one for each.
+        blocks: paths of the blocks that can be skipped.
+        kept: number of blocks of the stack that run -> paths of those among ``blocks`` that do.
+            Empty where each block has a choice of its own, yes or no.
     """
 
     labels: tuple[str, ...]
     blocks: tuple[str, ...]
-    architectures: int
-    values: str
+    kept: Mapping[int, tuple[str, ...]]
+
+    @property
+    def architectures(self) -> int:
+        """How many selections of blocks there are."""
+        return len(self.kept) or int(2 ** len(self.labels))
+
+    @property
+    def candidates(self) -> dict[str, tuple[int | bool, ...]]:
+        """Label -> what can be chosen under it, ascending: all blocks last."""
+        if self.kept:
+            return {self.labels[0]: tuple(sorted(self.kept))}
+        return dict.fromkeys(self.labels, (False, True))
+
+    def runs(self, architecture: Mapping[str, Any]) -> set[str]:
+        """Return the paths of the blocks that an architecture runs."""
+        if self.kept:
+            return set(self.kept[architecture[self.labels[0]]])
+        pairs = zip(self.labels, self.blocks, strict=True)
+        return {block for label, block in pairs if architecture[label]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,8 +100,9 @@ class Plan:
         extents: tensor -> dimension -> what its length depends on.
         fixed: the dimensions that keep their lengths, and why.
         seconds: how long the trace took.
-        notes: sentences about this model that the user should know.
         undo: makes the model plain again.
+        importance: which items came first, where they were sorted by importance.
+        notes: sentences about this model that the user should know.
     """
 
     model: nn.Module
@@ -91,6 +112,7 @@ class Plan:
     fixed: tuple[Fixed, ...]
     seconds: float
     undo: Callable[[], object]
+    importance: Sorted | None = None
     notes: tuple[str, ...] = ()
 
     @property
@@ -164,8 +186,10 @@ def _table(plan: Plan) -> Iterable[str]:
             )
         )
     for depth in plan.depth:
-        label = _some(depth.labels, 1)
-        rows.append((label, depth.values, "blocks that run", str(len(depth.blocks)), "-"))
+        values = next(iter(depth.candidates.values()))
+        shown = ", ".join(str(value) for value in values) if depth.kept else "no, yes"
+        what = "blocks that run" if depth.kept else "whether a block runs"
+        rows.append((starred_names(depth.labels), shown, what, str(len(depth.blocks)), "-"))
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         cells = [
@@ -225,6 +249,11 @@ def starred(places: Iterable[Place]) -> list[str]:
         parts = ["*" if part.isdigit() else part for part in place.tensor.split(".")]
         patterns.setdefault(f"{'.'.join(parts)}:{place.dim}", []).append(place)
     return [p if len(several) > 1 else str(several[0]) for p, several in patterns.items()]
+
+
+def starred_names(labels: Sequence[str]) -> str:
+    """Return one or two patterns for several labels."""
+    return _some([text.removesuffix(":0") for text in starred(Place(n, 0) for n in labels)], 2)
 
 
 def _some(items: Sequence[str], limit: int) -> str:

@@ -8,8 +8,10 @@ fixed, and the plan names the line.
 from __future__ import annotations
 
 import copy
+import logging
 import random
 import traceback
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +26,14 @@ from oneshot_core import freeze
 from oneshot_core.errors import SpaceError
 from oneshot_core.model_space import ModelSpace
 
+from . import correcting
 from .inputs import Call
 
-__all__ = ["Failure", "failures"]
+__all__ = ["UNPROVED", "Failure", "failures"]
+
+UNPROVED = ""
+"""The label under which it stands why a model cannot be called without data."""
+_LOG = logging.getLogger(correcting.__name__)
 
 
 class Failure(str):
@@ -44,7 +51,7 @@ class _Holder(nn.Module):
 def failures(
     model: nn.Module, call: Call, candidates: Mapping[str, Sequence[Any]], *, times: int = 3
 ) -> dict[str, Failure]:
-    """Return label -> why the model cannot be called with a small value of it.
+    """Return label -> why the model cannot be called with a small value of it; nothing if it can.
 
     Networks are frozen from a copy that holds no data: at first the smallest
     of all, and ``times`` random ones. Only where one of them fails is each label tried by itself.
@@ -55,14 +62,18 @@ def failures(
         candidates: label -> its candidates, ascending, the full value last.
         times: so many random networks are tried.
 
+    Returns:
+        one reason for each label; or a single one for ``UNPROVED`` if the model cannot be called
+        without data even at full size, so that nothing is known.
+
     Raises:
         SpaceError: networks fail, and it is no single label that is to blame.
     """
     with _without_data(model) as (twin, place):
         given = Call(*pytree.tree_map(place, (call.args, call.kwargs)))
         whole = {label: values[-1] for label, values in candidates.items()}
-        if _why(twin, whole, given) is not None:
-            return {}  # it cannot run without data; the full network itself runs, as it did traced
+        if (why := _why(twin, whole, given)) is not None:
+            return {UNPROVED: why}
         smallest = {label: values[0] for label, values in candidates.items()}
         rng = random.Random(0)
         drawn = [{k: rng.choice(list(v)) for k, v in candidates.items()} for _ in range(times)]
@@ -91,7 +102,7 @@ def _without_data(model: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
     Fake tensors, not those of the meta device: code that looks at the content of a mask asks
     whether it is being traced, and then does without.
     """
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad(), _quietly():
 
         def place(value: Any) -> Any:
             return mode.from_tensor(value.detach()) if isinstance(value, Tensor) else value
@@ -105,6 +116,25 @@ def _without_data(model: nn.Module) -> Iterator[tuple[nn.Module, Any]]:
                 elif tensor is not None:
                     memo.setdefault(id(tensor), place(tensor))
         yield _Holder(copy.deepcopy(model, memo).eval()), place
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Keep to ourselves what is said about copies that are only tried.
+
+    torch warns where a fake tensor is copied, and corrections where a config cannot say sizes.
+    """
+    _LOG.addFilter(_never)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+            yield
+    finally:
+        _LOG.removeFilter(_never)
+
+
+def _never(record: logging.LogRecord) -> bool:
+    return False
 
 
 def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | None:

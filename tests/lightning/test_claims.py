@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from oneshot_plugins.ranking.claims import Claims, _byte
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="has no such locks")
 
 SCRIPT = """
-import json, os, signal, sys, time, warnings
+import json, os, signal, sys, time, traceback, warnings
 from pathlib import Path
 
 import torch
@@ -71,66 +71,96 @@ class Place:
         return float(self.seen[-1])
 
 
-folder, name, others, kill_at, options = json.loads(sys.argv[1])
-folder = Path(folder)
-torch.manual_seed(0)
-search = oneshot.search(Net(), seed=0)
-x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
-data = DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), batch_size=32)
-if "storage" in options:  # what takes a second to import
-    import optuna
-    optuna.create_study(storage=f"sqlite:///{folder}/{name}.db")
-place = Place(folder / "pareto.jsonl", kill_at)
-(folder / f"{name}.ready").touch()
-while not all((folder / f"{other}.ready").exists() for other in others):
-    time.sleep(0.005)
-front = search.pareto(
-    {"loss": "min", "place": "max"}, data, measures={"place": place},
-    journal=place.journal, progress=False, **{"baselines": False, **options},
-)
-print(json.dumps({
-    "seen": place.seen[1:],
-    "scored": [[s.values["place"], s.values["loss"]] for s in front.scored],
-    "front": [[s.values["place"], s.values["loss"]] for s in front],
-}))
+def score(folder, name, others, kill_at, options):
+    torch.manual_seed(0)
+    search = oneshot.search(Net(), seed=0)
+    x = torch.randn(32, 6, generator=torch.Generator().manual_seed(0))
+    data = DataLoader(TensorDataset(x, (x[:, 0] > 0).long()), batch_size=32)
+    if "storage" in options:  # what takes a second to import
+        import optuna
+        optuna.create_study(storage=f"sqlite:///{folder}/{name}.db")
+    place = Place(folder / "pareto.jsonl", kill_at)
+    (folder / f"{name}.ready").touch()
+    while not all((folder / f"{other}.ready").exists() for other in others):
+        time.sleep(0.005)
+    front = search.pareto(
+        {"loss": "min", "place": "max"}, data, measures={"place": place},
+        journal=place.journal, progress=False, **{"baselines": False, **options},
+    )
+    return {
+        "seen": place.seen[1:],
+        "scored": [[s.values["place"], s.values["loss"]] for s in front.scored],
+        "front": [[s.values["place"], s.values["loss"]] for s in front],
+    }
+
+
+def start(folder, name, *given):
+    # Fork: a process of its own, which has nothing to import.
+    if child := os.fork():
+        return child
+    code = 1
+    try:
+        found = score(folder, name, *given)
+        (folder / f"{name}.json").write_text(json.dumps(found))
+        code = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stderr.flush()
+        os._exit(code)
+
+
+for line in sys.stdin:
+    folder, kill_at, options = json.loads(line)
+    names = [str(i) for i in range(len(kill_at))]
+    children = [
+        start(Path(folder), name, names, kill, options)
+        for name, kill in zip(names, kill_at, strict=True)
+    ]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    print(json.dumps(codes), flush=True)
 """
 
 Run = Callable[..., list[Any]]
 
 
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """A process that has imported everything, and forks those that score."""
+    folder = tmp_path_factory.mktemp("server")
+    script = folder / "score.py"
+    script.write_text(SCRIPT)
+    with (folder / "errors").open("w+") as errors:
+        command = [sys.executable, str(script)]
+        pipes: Any = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": errors}
+        with subprocess.Popen(command, text=True, **pipes) as process:
+            yield process
+            process.communicate(timeout=120)
+        errors.seek(0)
+        assert process.returncode == 0, errors.read()[-3000:]
+
+
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
+def run(server: subprocess.Popen[str], tmp_path: Path) -> Run:
     """Return a function that starts processes together and returns what each found.
 
     Given is for each after how many architectures it kills itself, 0 for never; None comes
     back from one that was killed.
     """
-    script = tmp_path / "score.py"
-    script.write_text(SCRIPT)
 
     def started(*kill_at: int, **options: Any) -> list[Any]:
         for old in tmp_path.glob("*.ready"):
             old.unlink()
-        names = [str(i) for i in range(len(kill_at))]
-        processes = [
-            subprocess.Popen(
-                [
-                    sys.executable,
-                    str(script),
-                    json.dumps([str(tmp_path), name, names, kill, options]),
-                ],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            for name, kill in zip(names, kill_at, strict=True)
+        assert server.stdin is not None
+        assert server.stdout is not None
+        server.stdin.write(json.dumps([str(tmp_path), kill_at, options]) + "\n")
+        server.stdin.flush()
+        codes = json.loads(server.stdout.readline())
+        assert codes == [-signal.SIGKILL if kill else 0 for kill in kill_at]
+        return [
+            None if kill else json.loads((tmp_path / f"{i}.json").read_text())
+            for i, kill in enumerate(kill_at)
         ]
-        found = []
-        for process, kill in zip(processes, kill_at, strict=True):
-            out, errors = process.communicate(timeout=120)
-            assert process.returncode == (-signal.SIGKILL if kill else 0), errors[-3000:]
-            found.append(None if kill else json.loads(out))
-        return found
 
     return started
 

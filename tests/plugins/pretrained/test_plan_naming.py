@@ -181,7 +181,9 @@ def test_one_pattern_stands_for_several_names() -> None:
     assert glob_of(["a.0.ffn", "a.1.mlp.ffn"]) == "a.*.ffn"
 
 
-def test_sizes_are_exchanged_in_every_term() -> None:
+def test_sizes_are_exchanged_in_every_term_and_others_become_numbers() -> None:
     old, kept, new = Size("old", 4), Size("kept", 2), Size("new", 4)
-    extents = {"w": {0: Extent.of(3, old, 8) + Extent.of(kept)}}
-    assert repr(replace_sizes(extents, {old: new})["w"][0]) == "3 * new * 8 + kept"
+    extents = {"w": {0: Extent.of(3, old, 8) + Extent.of(kept)}, "v": {0: Extent.of(kept)}}
+    found = replace_sizes(extents, {old: new})
+    assert list(found) == ["w"]
+    assert repr(found["w"][0]) == "3 * new * 8 + 2"
