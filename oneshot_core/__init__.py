@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from oneshot_plugins.inspect.inspection import Inspection, inspect
     from oneshot_plugins.pretrained.model import elastic, optional
     from oneshot_plugins.pretrained.plan import Plan
+    from oneshot_plugins.pretrained.saving import load_network, save_network
     from oneshot_plugins.ranking.evaluation import Ranked, Ranking
     from oneshot_plugins.ranking.front import ParetoFront
     from oneshot_plugins.run.rows import LogCheckpointRow
@@ -73,6 +74,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "oneshot_plugins.inspect.inspection": ("Inspection", "inspect"),
     "oneshot_plugins.pretrained.model": ("elastic", "optional"),
     "oneshot_plugins.pretrained.plan": ("Plan",),
+    "oneshot_plugins.pretrained.saving": ("load_network", "save_network"),
     "oneshot_plugins.ranking.evaluation": ("Ranked", "Ranking"),
     "oneshot_plugins.ranking.front": ("ParetoFront",),
     "oneshot_plugins.run.rows": ("LogCheckpointRow",),
@@ -88,9 +90,9 @@ __all__ = [
     "Inspection", "LayerChoice", "LogCheckpointRow", "ModelSpace", "Mutable", "MutableModule",
     "MutationHook", "ParameterSpec", "ParetoFront", "Plan", "RangeChoice", "Ranked", "Ranking",
     "Registry", "Repeat", "SeedEachBatch", "Value", "ValueChoice", "__version__", "choice",
-    "constrain", "elastic", "freeze", "hookimpl", "if_else", "inspect", "loguniform", "maximum",
-    "merge_optimizers", "minimum", "nn", "no_default_hook", "optional", "registry", "search",
-    "traverse_and_mutate_submodules", "uniform",
+    "constrain", "elastic", "freeze", "hookimpl", "if_else", "inspect", "load_network",
+    "loguniform", "maximum", "merge_optimizers", "minimum", "nn", "no_default_hook", "optional",
+    "registry", "save_network", "search", "traverse_and_mutate_submodules", "uniform",
 ]  # fmt: skip
 
 

@@ -35,9 +35,11 @@ class BaseSuperNetModule(nn.Module, ABC):
         sealed: whether its submodules are its own, as of
             :class:`~oneshot_core.space.MutableModule`. True where ``forward`` or ``select`` relies
             on what they are, and does more than call them.
+        idles: whether parameters may have no part in a pass. Processes look for those, in DDP.
     """
 
     sealed: ClassVar[bool] = False
+    idles: bool = True
 
     def __init__(self, *decisions: Decision) -> None:
         nn.Module.__init__(self)  # not super(): a subclass may be of a layer's class as well

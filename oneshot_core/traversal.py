@@ -24,8 +24,7 @@ from .space.constraint import pass_on_constraints
 from .space.mutable import MutableModule
 from .supernet import BaseSuperNetModule
 
-MAX_GENERATIONS = 50
-"""How deep replacements may nest that were made during the walk itself."""
+MAX_GENERATIONS = 50  # how deep replacements may nest that were made during the walk itself
 
 OnReplace: TypeAlias = Callable[[str, nn.Module, nn.Module], object]
 
@@ -96,13 +95,11 @@ class _Walk:
     topdown: bool
     on_replace: OnReplace | None
     memo: Memo = field(default_factory=dict)
-    settled: dict[nn.Module, nn.Module] = field(default_factory=dict)
-    """Offered module -> what stands in its place."""
+    settled: dict[nn.Module, nn.Module] = field(default_factory=dict)  # offered -> in its place
     open: set[nn.Module] = field(default_factory=set)
     """Modules whose children are being walked before they are offered (bottom-up)."""
     entered: set[nn.Module] = field(default_factory=set)  # replacements that are being walked
-    kept: set[nn.Module] = field(default_factory=set)
-    """Originals found inside their replacement."""
+    kept: set[nn.Module] = field(default_factory=set)  # originals inside their replacement
     original: set[nn.Module] = field(default_factory=set)
     plain: list[str] = field(default_factory=list)
     found: list[BaseSuperNetModule] = field(default_factory=list)

@@ -79,6 +79,12 @@ _WALK = (
 )
 _FROZEN = "tests/test_architecture.py::test_shared_modules_and_weights_stay_shared"
 
+_HOOKED = (
+    "tests/plugins/pretrained/test_saving.py"
+    "::test_what_plain_data_cannot_say_is_refused_and_nothing_written"
+)
+_LOADED = "tests/plugins/pretrained/test_saving.py::test_the_sentence_encoder_with_its_real_weights"
+
 _RECURRENT = (
     "tests/plugins/elastic/test_equal_to_frozen.py"
     "::test_recurrent_layers_equal_their_frozen_networks_bit_for_bit"
@@ -177,6 +183,10 @@ NAMES: dict[str, Name] = {
     "_state_dict_pre_hooks": _table("shared with the user's module"),
     "_load_state_dict_pre_hooks": _table("shared with the user's module"),
     "_load_state_dict_post_hooks": _table("shared with the user's module"),
+    "_forward_hooks": _table("a saved network cannot hold hooks", _HOOKED),
+    "_forward_pre_hooks": _table("a saved network cannot hold hooks", _HOOKED),
+    "_backward_hooks": _table("a saved network cannot hold hooks", _HOOKED),
+    "_backward_pre_hooks": _table("a saved network cannot hold hooks", _HOOKED),
     "_call_impl": Name(
         _TORCH, "medium", "its code in the stack tells that a module is being called", _READS
     ),
@@ -262,6 +272,24 @@ NAMES: dict[str, Name] = {
         "torch.ops:aten", "medium", "the operations of fused attention on a CPU are counted",
         "tests/plugins/costs/test_counts.py"
         "::test_attention_costs_its_projections_and_both_products",
+    ),
+    # transformers
+    "_attn_implementation": Name(
+        "transformers.configuration_utils:PreTrainedConfig", "medium",
+        "which attention a saved model uses; the config's own files do not say it",
+        "tests/plugins/pretrained/test_saving.py::test_how_a_model_generates_and_attends_is_kept",
+    ),
+    "_is_hf_initialized": Name(
+        "transformers.modeling_utils:PreTrainedModel", "low",
+        "notes about loading, which are no difference of a saved network", _LOADED,
+    ),
+    "_weight_conversions": Name(
+        "transformers.core_model_loading", "low",
+        "notes about loading, which are no difference of a saved network", _LOADED,
+    ),
+    "_use_kernels": Name(
+        "transformers.modeling_utils:PreTrainedModel", "low",
+        "notes about loading, which are no difference of a saved network", _LOADED,
     ),
     # torchmetrics
     "_computed": _metric("put back after an architecture step"),

@@ -70,7 +70,9 @@ def missing_loader(search: object) -> StrategyError:
 def _require_unused_parameters(search: Host) -> None:
     """Refuse a DDP strategy that does not bear candidates that are left out."""
     strategy = search.trainer.strategy
-    samples = any(d.leaves_out and d.spec.size > 1 for d in search.decisions)
+    all_used = {d for m in search.nas_modules if not m.idles for d in m.decisions}
+    all_used -= {d for m in search.nas_modules if m.idles for d in m.decisions}
+    samples = any(d.leaves_out and d.spec.size > 1 for d in search.decisions if d not in all_used)
     if not samples or not isinstance(strategy, tree_of(strategy).own(DDPStrategy)):
         return
     if strategy._ddp_kwargs.get("static_graph"):

@@ -121,6 +121,11 @@ class ElasticSuperNetModule(Elastic, BaseSuperNetModule):
         return module
 
     @property
+    def idles(self) -> bool:  # type: ignore[override]
+        """Whether parameters may have no part in a pass: where blocks can be left out."""
+        return _layout(self).depth is not None
+
+    @property
     def original(self) -> MutableModule:
         """The elastic module as it was before the search, which shares everything with this one."""
         twin = _twins.get(id(self))

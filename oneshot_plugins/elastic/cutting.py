@@ -31,14 +31,20 @@ def part_of(
     Raises:
         StrategyError: the tensor is split over devices, or no longer the one that was made elastic.
     """
-    check_length(full, extents, name)
-    part = cut(full, extents, plan.cuts.get(name), plan.values)
+    shape = full.shape
+    if type(full) is not nn.Parameter or any(shape[dim] != n for dim, n in plan.lengths[name]):
+        check_length(full, extents, name)
+    part = cut(full, extents, plan.cuts[name], plan.values)
     if whole_piece:
         part = compact(part, full)
-    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
-    if full.requires_grad and not part.requires_grad and not tracing:
-        part = part.detach().requires_grad_()
+    if full.requires_grad and not part.requires_grad and not _is_tracing():
+        part.requires_grad_()  # made without gradients, and not yet seen by anybody
     return part
+
+
+def _is_tracing() -> bool:
+    tracing: bool = torch.jit.is_tracing()  # type: ignore[attr-defined,no-untyped-call]
+    return tracing
 
 
 def cut(

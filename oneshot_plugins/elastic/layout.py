@@ -98,6 +98,7 @@ class Plan:
     Attributes:
         values: size -> value.
         whole: whether every size has its full value.
+        lengths: tensor -> dimension and full length of each dimension that has an extent.
         cuts: tensor -> dimension and length of each prefix to be taken; None where a part is no
             prefix.
         attributes: name -> value.
@@ -107,6 +108,10 @@ class Plan:
         by_label = dict(zip((spec.label for spec in layout.specs), setting, strict=True))
         self.values: dict[Size, int] = {size: by_label[size.name] for size in layout.sizes}
         self.whole = all(value == size.full for size, value in self.values.items())
+        self.lengths = {
+            name: [(dim, e.full) for dim, e in enumerate(extents) if e is not None]
+            for name, extents in layout.tensors.items()
+        }
         self.cuts = {name: cuts_of(e, self.values) for name, e in layout.tensors.items()}
         self.attributes = {
             name: follows.at(self.values)

@@ -382,9 +382,7 @@ def _follows(
     if wrapped:
         value = (value,)
     plain = (int, float, str, bool, tuple, list)
-    if isinstance(kept, Tensor) and scalar and kept.equal(kept.new_full((), value)):
-        pass
-    elif (
+    if (isinstance(kept, Tensor) and scalar and kept.equal(kept.new_full((), value))) or (
         isinstance(kept, plain) and (type(value) is bool) == (type(kept) is bool) and value == kept
     ):
         pass

@@ -44,9 +44,10 @@ def make_optional(
             residual networks.
         label: of one choice about all blocks, with ``kept``. None lets each block be chosen by
             itself, yes or no.
-        kept: the sets of blocks to choose from, as positions in ``paths``; one of them holds all
-            blocks. A mapping names them: ``{4: (0, 1, 3, 5), 6: range(6)}``; the sets of a sequence
-            are named by themselves, as tuples.
+        kept: the sets of blocks to choose from, as positions among the ``paths`` that are not in
+            ``keep``; one of them holds all blocks. A mapping names them:
+            ``{4: (0, 1, 3, 5), 6: range(6)}``; those of a sequence are named by themselves, as
+            tuples.
         names: labels of the yes-or-no choices, one for each path; None for the paths of the blocks
             in the model that is searched.
         give: what a block that is left out gives back where it is called all the same, as by
@@ -74,33 +75,46 @@ def make_optional(
     taken = [path for path in paths if path not in always]
     groups, known = _groups(model, taken)
     votes = _votes(taken, label, kept, names)
-    layouts: dict[nn.Module, Layout] = {}
-
-    def layout_for(module: nn.Module, path: str) -> Layout:
-        if module not in layouts:
-            layouts[module] = _copied(module, path)
-        return layouts[module]
-
+    layouts = _Layouts()
     for path, container in groups.items():
         own = {position: known[position][2] for position in known if known[position][0] == path}
         depth = Depth(container, [v for vote in votes for v in _of_list(vote, own)], give)
-        kind = "dict" if isinstance(container, nn.ModuleDict) else "list"
-        _extend(layout_for(container, path), kind, depth, path)
-        for name, block in container._modules.items():
-            where = f"{path}.{name}".lstrip(".")
-            # Those that always stay only tell what a block returns.
-            if block is not None and (name in own.values() or give is None):
-                _extend(layout_for(block, where), "block", (depth, name), where)
+        _extend_list(layouts, path, container, set(own.values()), depth)
         for attribute in [index] if isinstance(index, str) else index:
             for name, block in container._modules.items():
                 if block is not None:
                     where = f"{path}.{name}".lstrip(".")
-                    _follow(block, where, attribute, Counted(depth, name), layout_for)
+                    _follow(block, where, attribute, Counted(depth, name), layouts)
         for attribute in [count] if isinstance(count, str) else count:
             _require_holds(model, attribute, container)
-            _follow(model, "", attribute, Counted(depth, None), layout_for)
-    adopt(layouts)
+            _follow(model, "", attribute, Counted(depth, None), layouts)
+    adopt(layouts.found)
     return model
+
+
+class _Layouts:
+    """The layouts that modules are to have, each extended from the one that it has."""
+
+    def __init__(self) -> None:
+        self.found: dict[nn.Module, Layout] = {}
+
+    def of(self, module: nn.Module, path: str) -> Layout:
+        """Return the layout of a module, to be extended."""
+        if module not in self.found:
+            self.found[module] = _copied(module, path)
+        return self.found[module]
+
+
+def _extend_list(
+    layouts: _Layouts, path: str, container: nn.Module, optional: set[str], depth: Depth
+) -> None:
+    kind = "dict" if isinstance(container, nn.ModuleDict) else "list"
+    _extend(layouts.of(container, path), kind, depth, path)
+    for name, block in container._modules.items():
+        # Those that always stay only tell what a block returns.
+        if block is not None and (name in optional or depth.give is None):
+            where = f"{path}.{name}".lstrip(".")
+            _extend(layouts.of(block, where), "block", (depth, name), where)
 
 
 def _groups(
@@ -244,7 +258,7 @@ def _follow(
     path: str,
     attribute: str,
     counted: Counted,
-    layout_for: Callable[[nn.Module, str], Layout],
+    layouts: _Layouts,
 ) -> None:
     below, _, name = attribute.rpartition(".")
     where = f"{path}.{below}".strip(".")
@@ -257,7 +271,7 @@ def _follow(
             expected="a number that counts blocks",
             fix="correct index= or count=",
         ) from error
-    layout = layout_for(module, where)
+    layout = layouts.of(module, where)
     if type(value) is not int or name in layout.attributes:
         raise SpaceError(
             f"the attribute {name!r} at {where!r} is {value!r}"

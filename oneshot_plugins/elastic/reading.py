@@ -1,7 +1,9 @@
 """What is read of an elastic module: while a network is computed, the part that sizes ask for.
 
 At other times a read gives all of a tensor: that is what initialisation, optimizers and checkpoints
-are about, and what is written in place then reaches what is kept.
+are about, and what is written in place then reaches what is kept. While a network is computed, what
+is written to a part of a *parameter* reaches it only where the part is a view: write through
+``named_parameters()``, which always gives all. Parts of buffers are written back.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from types import FunctionType, MethodType
 from typing import Any
+from weakref import ReferenceType
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +17,7 @@ from .originals import SavingError
 
 __all__ = ["Differences", "compare"]
 
-_INTERNAL = frozenset(vars(nn.Module())) | {
+INTERNAL = frozenset(vars(nn.Module())) | {
     # Notes of transformers to itself about how the weights were loaded.
     "_is_hf_initialized",
     "_weight_conversions",
@@ -95,16 +96,17 @@ class _Same:
             return len(a) == len(b) and all(map(self, a, b))
         if isinstance(a, partial):
             return self((a.func, a.args, a.keywords), (b.func, b.args, b.keywords))
+        if isinstance(a, ReferenceType):
+            return self(a(), b())
         if isinstance(a, MethodType):
             return a.__func__ is b.__func__ and self(a.__self__, b.__self__)
         if isinstance(a, FunctionType):
-            cells = [
-                tuple(c.cell_contents for c in f.__closure__ or ()) for f in (a, b)
-            ]
-            return a.__code__ == b.__code__ and self(a.__defaults__, b.__defaults__) and self(*cells)
+            cells = [[c.cell_contents for c in f.__closure__ or ()] for f in (a, b)]
+            defaults = self(a.__defaults__, b.__defaults__)
+            return a.__code__ == b.__code__ and defaults and self(*cells)
         if hasattr(a, "to_dict") and hasattr(a, "from_dict"):  # configs of transformers
             return bool(a.to_dict() == b.to_dict())
-        if type(a).__eq__ is not object.__eq__:
+        if "__eq__" in {name for kind in type(a).__mro__[:-1] for name in vars(kind)}:
             try:
                 return bool(a == b)
             except Exception:  # numpy arrays and the like: no single answer
@@ -142,12 +144,11 @@ def _match(network: nn.Module, original: nn.Module, path: str, found: Difference
     """Find the counterpart of every module; take away blocks that have none."""
     if _class_of(network) != _class_of(original):
         if type(network) is nn.Identity and path:
-            parent, _, name = path.rpartition(".")
             found.identities.append(path)
             return
         raise SavingError(
-            f"{path or 'the network'!r} is a {_described(network)}, and a {_described(original)} in "
-            "the original",
+            f"{path or 'the network'!r} is a {_described(network)}, and in the original a "
+            f"{_described(original)}",
             expected="modules of the same classes",
             fix="freeze the network first if it is a search or elastic; or let build= name a "
             "function that builds it with these modules",
@@ -205,8 +206,10 @@ def _distance(block: nn.Module | None, other: nn.Module | None) -> int:
         return 0 if block is other else 1_000_000
     if _class_of(block) != _class_of(other):
         return 100 if type(block) is nn.Identity else 10_000
-    plain = {k: v for k, v in vars(block).items() if k not in _INTERNAL and _is_plain(v)}
-    attributes = sum(vars(other).get(name, other) != value for name, value in plain.items())
+    plain: dict[str, Any] = {
+        k: v for k, v in vars(block).items() if k not in INTERNAL and _is_plain(v)
+    }
+    attributes: int = sum(vars(other).get(name, other) != value for name, value in plain.items())
     if block._modules.keys() != other._modules.keys():
         return attributes + 1_000
     return attributes + sum(
@@ -218,7 +221,7 @@ def _attributes(module: nn.Module, other: nn.Module, path: str, same: _Same) -> 
     """Return the attributes that are different, in a form that JSON can say."""
     changed = {}
     own, others = vars(module), vars(other)
-    for name in sorted((own.keys() | others.keys()) - _INTERNAL):
+    for name in sorted((own.keys() | others.keys()) - INTERNAL):
         if name in own and name in others and same(own[name], others[name]):
             continue
         where = f"the attribute {name!r} of {path or 'the network'!r}"
@@ -241,21 +244,17 @@ def _attributes(module: nn.Module, other: nn.Module, path: str, same: _Same) -> 
 
 
 def _missing(module: nn.Module, other: nn.Module, path: str) -> list[str]:
-    missing = []
-    for own, others in [
-        (module._parameters, other._parameters), (module._buffers, other._buffers)
-    ]:  # fmt: skip
-        for name in own.keys() | others.keys():
-            tensor, original = own.get(name), others.get(name)
-            if tensor is not None and original is None:
-                raise SavingError(
-                    f"the original has no tensor {_join(path, name)!r}",
-                    expected="no other tensors than those of the original",
-                    fix="let build= name a function that builds the network with this tensor",
-                )
-            if tensor is None and original is not None:
-                missing.append(_join(path, name))
-    return sorted(missing)
+    own: dict[str, Any] = {**module._parameters, **module._buffers}
+    others: dict[str, Any] = {**other._parameters, **other._buffers}
+    added = [name for name in own if own[name] is not None and others.get(name) is None]
+    if added:
+        raise SavingError(
+            f"the original has no tensor {_join(path, added[0])!r}",
+            expected="no other tensors than those of the original",
+            fix="let build= name a function that builds the network with this tensor",
+        )
+    gone = [name for name in others if others[name] is not None and own.get(name) is None]
+    return [_join(path, name) for name in gone]
 
 
 def _require_equal_hooks(module: nn.Module, other: nn.Module, path: str) -> None:

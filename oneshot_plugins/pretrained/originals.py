@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from importlib import import_module
 from typing import Any
@@ -19,7 +19,20 @@ from oneshot_core.errors import CheckpointError, OneShotError
 __all__ = ["Original", "SavingError", "original_of", "read_original"]
 
 _NAME = re.compile(r"[^\W\d]\w*(?:\.[^\W\d]\w*)*:[^\W\d]\w*(?:\.[^\W\d]\w*)*")
-_BUILDERS = re.compile(r"timm(\.models\._factory)?:create_model|torchvision\.models(\.\w+)*:[a-z]\w*")
+
+_HEADS = {
+    "num_attention_heads", "num_key_value_heads", "num_heads", "n_head", "n_heads", "num_kv_heads",
+    "encoder_attention_heads", "decoder_attention_heads",
+}  # fmt: skip
+"""What configs call their numbers of heads."""
+
+_MORE = {"generation", "changed"}
+
+_FETCHING = {
+    "pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path", "cache_dir",
+    "weights", "weights_backbone",
+}  # fmt: skip
+"""Arguments of timm and torchvision with which they download, or read another file."""
 
 
 class SavingError(OneShotError, RuntimeError):
@@ -35,12 +48,15 @@ class Original:
         kwargs: what the function is called with, plain data.
         config: for a class of transformers: its config, plain data; else None.
         generation: for a class of transformers that generates: how; else None.
+        changed: numbers of the config after the module is built, for a config with which it cannot
+            be built: a BERT of 5 heads and 24 features works, and no config describes it.
     """
 
     target: str
     kwargs: Mapping[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     generation: Mapping[str, Any] | None = None
+    changed: Mapping[str, int] = field(default_factory=dict)
 
     def build(self, device: str) -> nn.Module:
         """Build it; on ``"meta"`` it has no values."""
@@ -60,7 +76,24 @@ class Original:
             loaded: Any = network
             kind = type(loaded.generation_config)
             loaded.generation_config = kind.from_dict(dict(self.generation))
+        for config in (vars(m).get("config") for m in network.modules() if self.changed):
+            for name, value in self.changed.items():
+                if hasattr(config, name):
+                    setattr(config, name, value)
         return network
+
+    def with_one_head(self) -> Original | None:
+        """Return the same with a config that has one head, which every hidden size allows.
+
+        What its modules then hold, and those of the network do not, is a difference like others.
+        None where there is no config that counts heads.
+        """
+        config = dict(self.config or {})
+        counts = {name: config[name] for name in _HEADS if isinstance(config.get(name), int)}
+        if not counts:
+            return None
+        single = {**config, **dict.fromkeys(counts, 1)}
+        return replace(self, config=single, changed=counts)
 
     def to_json(self) -> dict[str, Any]:
         """Return it as plain data."""
@@ -68,6 +101,8 @@ class Original:
         if self.config is None:
             return {**found, "kwargs": dict(self.kwargs)}
         found["config"] = dict(self.config)
+        if self.changed:
+            found["changed"] = dict(self.changed)
         return found if self.generation is None else {**found, "generation": dict(self.generation)}
 
     def require_trusted(self, trust: Collection[str], where: str) -> None:
@@ -78,15 +113,10 @@ class Original:
         """
         if self.target in trust:
             return
-        module, _, name = self.target.partition(":")
-        if self.config is not None and module.split(".")[0] == "transformers":
-            base = import_module("transformers").PreTrainedModel
-            found = load(self.target)
-            if isinstance(found, type) and issubclass(found, base):
-                _require_local(self.config, where)
-                return
-        elif self.config is None and _BUILDERS.fullmatch(self.target):
-            _require_local(self.kwargs, where)
+        package = self.target.partition(":")[0].partition(".")[0]
+        known = {"transformers": _is_transformers, "timm": _is_timm, "torchvision": _is_torchvision}
+        if package in known and known[package](self):
+            _require_local(self.kwargs if self.config is None else self.config, where)
             return
         raise CheckpointError(
             f"{where} names {self.target!r} to build the network with, which may do anything",
@@ -119,18 +149,20 @@ def original_of(network: nn.Module, build: object) -> Original:
     """
     if build is None:
         return _inferred(network)
-    kwargs: Mapping[str, Any] = {}
-    if isinstance(build, tuple) and len(build) == 2 and isinstance(build[1], Mapping):
-        build, kwargs = build
-    if isinstance(build, partial):
-        if build.args:
+    kwargs: dict[str, Any] = {}
+    function: Any = build
+    if isinstance(function, tuple) and len(function) == 2 and isinstance(function[1], Mapping):
+        function, kwargs = function[0], dict(function[1])
+    if isinstance(function, partial):
+        if function.args:
             raise SavingError(
-                f"build= is a partial with positional arguments, {build.args!r}",
+                f"build= is a partial with positional arguments, {function.args!r}",
                 expected="keyword arguments, which say what they are",
                 fix="name the arguments",
             )
-        build, kwargs = build.func, {**build.keywords, **kwargs}
-    target = build if isinstance(build, str) else _name_of(build)
+        kwargs = {**function.keywords, **kwargs}
+        function = function.func
+    target = function if isinstance(function, str) else _name_of(function)
     return Original(target, _plain(kwargs, f"the arguments of {target!r}"))
 
 
@@ -140,13 +172,14 @@ def read_original(found: object, where: str) -> Original:
     Raises:
         CheckpointError: it is something else.
     """
-    keys = {"target", "kwargs"}, {"target", "config"}, {"target", "config", "generation"}
+    keys = {"target", "config"}
     if (
         isinstance(found, dict)
-        and set(found) in keys
+        and (set(found) == {"target", "kwargs"} or keys <= set(found) <= keys | _MORE)
         and isinstance(found["target"], str)
         and _NAME.fullmatch(found["target"])
         and all(isinstance(found[key], dict) for key in set(found) - {"target"})
+        and found.get("changed", {}).keys() <= _HEADS
     ):
         return Original(**found)
     raise CheckpointError(
@@ -242,15 +275,31 @@ def _plain(kwargs: Mapping[str, Any], what: str) -> dict[str, Any]:
     return found
 
 
+def _is_transformers(original: Original) -> bool:
+    base = import_module("transformers").PreTrainedModel
+    found = load(original.target)
+    return original.config is not None and isinstance(found, type) and issubclass(found, base)
+
+
+def _is_timm(original: Original) -> bool:
+    return original.config is None and original.target == "timm:create_model"
+
+
+def _is_torchvision(original: Original) -> bool:
+    models = import_module("torchvision.models")
+    name = original.target.rpartition(":")[2]
+    builder = models.get_model_builder(name) if name in models.list_models() else None
+    return original.config is None and builder is not None and load(original.target) is builder
+
+
 def _require_local(given: object, where: str) -> None:
     """Refuse arguments with which trusted functions would fetch or read something."""
-    for key, value in _leaves(given):
+    for key, value in _arguments(given):
+        text = str(value)
         fetches = (
-            (key == "pretrained" and value not in (False, None))
-            or (key in ("checkpoint_path", "weights", "weights_backbone") and value not in (None, ""))
-            or (key in ("pretrained_cfg", "pretrained_cfg_overlay", "cache_dir") and value is not None)
-            or (key == "model_name" and (":" in str(value) or "/" in str(value)))
-            or (key.endswith("_implementation") and not re.fullmatch(r"\w*", str(value)))
+            (key in _FETCHING and bool(value))
+            or (key == "model_name" and (":" in text or "/" in text))
+            or (key.endswith("_implementation") and not re.fullmatch(r"\w*", text))
         )
         if fetches:
             raise CheckpointError(
@@ -260,16 +309,12 @@ def _require_local(given: object, where: str) -> None:
             )
 
 
-def _leaves(given: object, key: str = "") -> Any:
+def _arguments(given: object) -> Iterator[tuple[str, object]]:
+    """Yield what is named, at any depth."""
     if isinstance(given, Mapping):
         for name, value in given.items():
-            yield str(name), value if not isinstance(value, (Mapping, list)) else None
-            yield from _leaves(value, str(name))
+            yield str(name), value
+            yield from _arguments(value)
     elif isinstance(given, list):
         for value in given:
-            yield from _leaves(value, key)
-    else:
-        yield key, given
-
-
-Builder = Callable[..., nn.Module]
+            yield from _arguments(value)

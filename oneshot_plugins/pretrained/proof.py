@@ -8,7 +8,6 @@ fixed, and the plan names the line.
 from __future__ import annotations
 
 import copy
-import logging
 import random
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +22,13 @@ from oneshot_core import freeze
 from oneshot_core.errors import SpaceError
 from oneshot_core.model_space import ModelSpace
 
-from . import correcting
+from .correcting import quietly
 from .inputs import Call
 
 __all__ = ["UNPROVED", "Failure", "failures"]
 
 UNPROVED = ""
 """The label under which it stands why the copy of a model cannot be called at all."""
-_LOG = logging.getLogger(correcting.__name__)
 
 
 class Failure(str):
@@ -98,22 +96,8 @@ def _copied(model: nn.Module) -> Iterator[nn.Module]:
     It has its data: under torch's fake tensors, networks of Swin have written over memory of
     others, and tensors of the meta device have no content where code looks at that of a mask.
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), _quietly():
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), quietly():
         yield _Holder(copy.deepcopy(model).eval())
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Keep to ourselves that configs cannot say the sizes of copies that are only tried."""
-    _LOG.addFilter(_never)
-    try:
-        yield
-    finally:
-        _LOG.removeFilter(_never)
-
-
-def _never(record: logging.LogRecord) -> bool:
-    return False
 
 
 def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | None:

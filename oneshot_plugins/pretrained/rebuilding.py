@@ -35,7 +35,8 @@ def rebuild(network: Any, recipe: Any, tensors: Any) -> Any:
         old = dict(parent._modules)
         parent._modules = {name: old[original] for name, original in names.items()}
     for path in recipe["identities"]:
-        setattr(*place(path), torch.nn.Identity())
+        module, attribute = place(path)
+        setattr(module, attribute, torch.nn.Identity())
     for path, values in recipe["attributes"].items():
         for name, value in values.items():
             setattr(network.get_submodule(path), name, plain(value))
@@ -46,5 +47,6 @@ def rebuild(network: Any, recipe: Any, tensors: Any) -> Any:
             kept[key] = torch.nn.Parameter(tensors[key], key not in recipe["without_gradient"])
         setattr(module, attribute, kept.setdefault(key, tensors[key]))
     for name in recipe["missing"]:
-        setattr(*place(name), None)
+        module, attribute = place(name)
+        setattr(module, attribute, None)
     return network.eval()

@@ -160,7 +160,7 @@ class _Work:
         self.optimizers, self.batches, self.permuted = optimizers, batches, permuted
         self.tensors = _tensors(model, extents)
         self.applied: list[_Move] = []
-        self.before = None if batches is None else self._results()
+        self.before = None if batches is None else self._measured()
         half = {x.dtype for x in self.before or []} & {torch.float16, torch.bfloat16}
         precision = max((torch.finfo(dtype).eps for dtype in half), default=0.0)
         self.tolerance = max(1e-5, 16 * precision) if tolerance is None else tolerance
@@ -174,7 +174,7 @@ class _Work:
         if self.before is None:
             return None
         free = {size: orders[size] for size in self.permuted if size in orders}
-        return _deviation(self.before, self._results(), free)
+        return _deviation(self.before, self._measured(), free)
 
     def undo(self) -> None:
         """Put everything back."""
@@ -198,7 +198,7 @@ class _Work:
         """Return the tensors that are permuted now."""
         return tuple(dict.fromkeys(move.name for move in self.applied if move.name in self.extents))
 
-    def _results(self) -> list[Tensor]:
+    def _measured(self) -> list[Tensor]:
         with observing(self.model), torch.no_grad():
             results = [forward(self.model, batch) for batch in self.batches or []]
         # A model may give back one of its parameters, which is about to change.

@@ -28,6 +28,7 @@ from oneshot_plugins.elastic.classes import ElasticSuperNetModule
 from oneshot_plugins.elastic.extent import Extent, Size
 from oneshot_plugins.elastic.module import make_elastic
 from oneshot_plugins.elastic.optional import make_optional
+from oneshot_plugins.elastic.sharded import unsharded
 
 torch.set_num_threads(1)
 RANK, OUT = int(os.environ["RANK"]), Path(sys.argv[1])
@@ -115,8 +116,15 @@ for block in root[0][1:3]:
     fully_shard(block)
 fully_shard(root)
 found["sharded"] = train(root, decisions, root, half)
+small = {"hidden": 3, "inner": 4, "first": True, "second": False}
+frozen = oneshot.freeze(unsharded(root), small)
+found["frozen"] = {name: p.detach() for name, p in frozen.named_parameters()}
+found["classes"] = [type(module).__name__ for module in frozen.modules()]
+found["output"] = frozen(whole[0]).detach()
 root, decisions = net()
 found["sharded alone"] = train(root, decisions, root, whole)
+frozen = oneshot.freeze(root, small)
+found["frozen alone"] = {name: p.detach() for name, p in frozen.named_parameters()}
 
 root, decisions = net()
 layer = root[0][0]
@@ -132,6 +140,60 @@ torch.save(found, OUT / f"{RANK}.pt")
 dist.destroy_process_group()
 """
 )
+
+SEARCH = """
+import os, sys, warnings
+from pathlib import Path
+warnings.simplefilter("ignore")
+import torch
+from pytorch_lightning import LightningModule, Trainer
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+import oneshot_core as oneshot
+from oneshot_core.errors import StrategyError
+from oneshot_plugins.elastic.extent import Extent, Size
+from oneshot_plugins.elastic.module import make_elastic
+from oneshot_plugins.elastic.optional import make_optional
+
+torch.set_num_threads(1)
+RANK, OUT, found = int(os.environ["RANK"]), Path(sys.argv[1]), {}
+
+class Task(LightningModule):
+    def __init__(self, depth):
+        super().__init__()
+        torch.manual_seed(0)
+        size = Size("size", 12)
+        net = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, 8), nn.Linear(8, 8))
+        table = {"0.weight": {0: Extent.of(size)}, "0.bias": {0: Extent.of(size)},
+                 "2.weight": {1: Extent.of(size)}}
+        self.net = make_elastic(net, table, {size: (2, 6, 12)})
+        if depth:
+            make_optional(self.net, ["3"])
+    def training_step(self, batch, index):
+        return self.net(batch[0]).square().mean()
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), 0.1)
+
+torch.manual_seed(1)
+data = TensorDataset(torch.randn(32, 8))
+for name, strategy, depth in (
+    ("random", "random", False), ("sandwich", "sandwich", False), ("refused", "random", True)
+):
+    search = oneshot.search(Task(depth), strategy, seed=0)
+    before = {n: p.detach().clone() for n, p in search.model.named_parameters()}
+    trainer = Trainer(
+        accelerator="cpu", devices=2, strategy="ddp", max_epochs=2, logger=False,
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )
+    try:
+        trainer.fit(search, DataLoader(data, 4))
+    except StrategyError as error:
+        found[name] = str(error)
+        continue
+    found[name] = {n: p.detach() for n, p in search.model.named_parameters()}
+    found[name + " before"] = before
+torch.save(found, OUT / f"{RANK}.pt")
+"""
 
 
 def run(script: str, folder: Path) -> list[dict[str, Any]]:
@@ -172,4 +234,18 @@ def test_fully_shard_trains_as_one_process_and_tensor_parallelism_is_refused(
 ) -> None:
     found = run(FSDP, tmp_path)
     require_equal(found, "sharded")
+    require_equal(found, "frozen")
+    assert set(found[0]["classes"]) == {"Sequential", "Linear", "Block", "LayerNorm"}
+    assert torch.equal(found[0]["output"], found[1]["output"])
     assert all("is split over devices" in each["refused"] for each in found)
+
+
+def test_searches_for_widths_alone_train_with_plain_ddp_and_for_depth_are_told_what_to_do(
+    tmp_path: Path,
+) -> None:
+    first, second = run(SEARCH, tmp_path)
+    for name in ("random", "sandwich"):
+        for key, weight in first[name].items():
+            assert torch.equal(weight, second[name][key])
+            assert not torch.equal(weight, first[f"{name} before"][key])
+    assert "ddp_find_unused_parameters_true" in first["refused"]
