@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from math import gcd, lcm
+from math import gcd, lcm, prod
 
 import sympy
 import torch
@@ -54,9 +54,9 @@ class Reading:
         self.symbols = symbols
         self.raw = {
             name: {
-                dim: length.node._expr
+                dim: symbol
                 for dim, length in enumerate(tensor.shape)
-                if isinstance(length, torch.SymInt)
+                if (symbol := symbols.own(length)) is not None
             }
             for name, tensor in tensors.items()
         }
@@ -137,8 +137,8 @@ class Reading:
                 continue
             if not self._unite(left, right) and not self._divisible(left, right):
                 line = self.symbols.env.demanded.get(expression, Line("", 0))
-                self._hold(left, f"{left} must be equal to {right}", line)
-                self._hold(right, f"{left} must be equal to {right}", line)
+                for side in (left, right):
+                    self._hold(side, "this line demands an equation of several sizes", line)
 
     def _unite(self, left: sympy.Expr, right: sympy.Expr) -> bool:
         """Equal numbers of whole units, ``a // 32 == b // 32``, are one size."""
@@ -285,10 +285,7 @@ def _together(kind: str, parts: list[Extent]) -> Extent | None:
             terms = tuple(term + part.terms[0] for term in terms)
         elif len(terms) == 1 and all(isinstance(f, int) for f in terms[0]):
             # 2 * (a + b) lies in memory as a + b + a + b.
-            times = 1
-            for factor in terms[0]:
-                times *= factor if isinstance(factor, int) else 1
-            terms = part.terms * times
+            terms = part.terms * prod(f for f in terms[0] if isinstance(f, int))
         else:
             return None
     return Extent(tuple(_merged(term) for term in terms))

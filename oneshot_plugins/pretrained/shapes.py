@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+import sympy
 import torch
 from torch import Tensor, nn
 
@@ -37,7 +38,7 @@ def handles(*functions: Any) -> Callable[[Handler], Handler]:
 
 def like(tensor: Tensor, *shape: Length, dtype: torch.dtype | None = None) -> Tensor:
     """Return an empty tensor of ``shape``, otherwise like ``tensor``."""
-    return tensor.new_empty(shape, dtype=dtype)  # type: ignore[arg-type]
+    return tensor.new_empty(shape, dtype=dtype)
 
 
 def broadcast(symbols: Symbols, *shapes: Sequence[Length]) -> tuple[Length, ...]:
@@ -196,8 +197,6 @@ def _refactor(symbols: Symbols, old: list[Length], new: list[Length]) -> list[Le
 
 def _tie_products(symbols: Symbols, left: Length, right: Length) -> None:
     """Tie ``2 * hidden`` to ``32 * heads`` by ``hidden == 16 * heads``."""
-    import sympy
-
     a, b = symbols.expression(left), symbols.expression(right)
     quotient = sympy.cancel(a / b)
     top, bottom = sympy.fraction(quotient)
@@ -209,6 +208,23 @@ def _tie_products(symbols: Symbols, left: Length, right: Length) -> None:
         symbols.tie(symbols.symint(top), symbols.symint(bottom))
     else:
         symbols.tie(left, right)
+
+
+@handles(torch.Tensor.__getitem__, torch.Tensor.index_select, torch.index_select)
+def _index(symbols: Symbols, x: Tensor, *index: Any, **kwargs: Any) -> Any:
+    """Rows that a tensor of indices chooses stay as many; torch computes the shape."""
+    if len(index) == 1 and isinstance(index[0], Tensor) and not index[0].is_floating_point():
+        symbols.hold(x.shape[0], "indices choose rows of this table")
+    elif len(index) == 2 and isinstance(index[0], int):
+        symbols.hold(x.shape[index[0]], "indices choose rows of this table")
+    elif len(index) == 1 and isinstance(index[0], tuple):
+        known = sum(i is not None and i is not Ellipsis for i in index[0])
+        dim = 0
+        for i in index[0]:
+            if isinstance(i, Tensor):
+                symbols.hold(x.shape[dim], "indices choose rows of this table")
+            dim += x.dim() - known if i is Ellipsis else i is not None
+    return NotImplemented
 
 
 @handles(torch.permute, torch.Tensor.permute)
@@ -229,7 +245,7 @@ def _cat(symbols: Symbols, tensors: Sequence[Tensor], dim: int = 0, **kwargs: An
     if "axis" in kwargs or any(t.dim() != tensors[0].dim() for t in tensors):
         return NotImplemented
     first, dim = tensors[0], dim % tensors[0].dim()
-    shape = [first.shape[d] for d in range(first.dim())]
+    shape: list[Length] = list(first.shape)
     for other in tensors[1:]:
         for axis in range(first.dim()):
             if axis != dim:
@@ -239,7 +255,7 @@ def _cat(symbols: Symbols, tensors: Sequence[Tensor], dim: int = 0, **kwargs: An
     for part in parts:
         total = total + part
     symbols.layout("sum", total, parts)
-    shape[dim] = total  # type: ignore[call-overload]
+    shape[dim] = total
     return like(first, *shape)
 
 

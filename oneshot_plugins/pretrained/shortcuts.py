@@ -143,7 +143,8 @@ def _linear(symbols: Symbols, x: Tensor, weight: Tensor, bias: Tensor | None = N
 @handles(torch.addmm, torch.Tensor.addmm)
 def _addmm(symbols: Symbols, bias: Tensor, a: Tensor, b: Tensor, **kwargs: Any) -> Any:
     symbols.tie(a.shape[1], b.shape[0])
-    return like(a, *broadcast(symbols, bias.shape, (a.shape[0], b.shape[1])))
+    result: tuple[Length, ...] = (a.shape[0], b.shape[1])
+    return like(a, *broadcast(symbols, bias.shape, result))
 
 
 @handles(torch.matmul, torch.bmm, torch.mm, torch.Tensor.matmul, torch.Tensor.bmm,
@@ -183,7 +184,8 @@ def _layer_norm(
     weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5,
 ) -> Any:  # fmt: skip
     """Lengths come from the weight: the module's ``normalized_shape`` is a plain number."""
-    own = [p.shape for p in (weight, bias) if p is not None] or [normalized_shape]
+    own: list[Sequence[Length]] = [p.shape for p in (weight, bias) if p is not None]
+    own = own or [normalized_shape]
     for shape in own:
         for axis in range(-len(shape), 0):
             symbols.tie(x.shape[axis], shape[axis])
@@ -250,7 +252,8 @@ def _multi_head_attention(
     out_proj_weight: Tensor, out_proj_bias: Tensor | None, *args: Any, **kwargs: Any,
 ) -> Any:  # fmt: skip
     """The width of the layer is counted in heads, of which the features stay as many."""
-    width, heads = query.shape[-1], num_heads
+    width: Length = query.shape[-1]
+    heads: Length = num_heads
     if isinstance(num_heads, int) and symbols.hint(width) % num_heads == 0:
         heads = symbols.divide(width, symbols.hint(width) // num_heads)
     features = symbols.divide(width, heads)
@@ -276,7 +279,7 @@ def _multi_head_attention(
     if not kwargs.get("need_weights", args[2] if len(args) > 2 else True):
         return result, None
     batched = query.dim() == 3
-    batch = [query.shape[1]] if batched else []
+    batch: list[Length] = [query.shape[1]] if batched else []
     if not kwargs.get("average_attn_weights", True):
         batch.append(heads)
     extra = (bias_k is not None) + bool(add_zero_attn)
@@ -295,6 +298,8 @@ def _convolution(dimensions: int) -> Any:
             symbols.tie(weight.shape[0], bias.shape[0])
         stride, dilation = _tuple(stride, dimensions), _tuple(dilation, dimensions)
         kernel = weight.shape[2:]
+        for length in kernel:
+            symbols.hold(length, "a kernel keeps its shape")
         if isinstance(padding, str):
             same = [d * (k - 1) for d, k in zip(dilation, kernel, strict=True)]
             total = same if padding == "same" else [0] * dimensions
@@ -312,7 +317,7 @@ def _convolution(dimensions: int) -> Any:
 def _tie_channels(symbols: Symbols, channels: Length, weight: Tensor, groups: Any) -> None:
     """Tie the channels of the input to the two first dimensions of a convolution's weight."""
     out, within = weight.shape[:2]
-    if isinstance(groups, Depthwise) or isinstance(groups, torch.SymInt):
+    if isinstance(groups, (Depthwise, torch.SymInt)):
         # Each channel has its own filters: their number follows the channels.
         if isinstance(groups, torch.SymInt):
             symbols.tie(channels, groups)

@@ -32,7 +32,7 @@ Length: TypeAlias = "int | torch.SymInt"
 _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parent)
 _HIDDEN = (_TORCH, _OURS, str(Path(sympy.__file__).parent), "<")
-_LAYERS = (str(Path(_TORCH, "nn", "modules")), str(Path(_TORCH, "nn", "functional.py")))
+_LAYERS = str(Path(_TORCH, "nn", "modules"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +145,13 @@ class Symbols:
         self.mode.cache_enabled = False  # a look-up costs more than what it saves
         self.full: dict[sympy.Symbol, sympy.Integer] = {}
         self.integers: dict[sympy.Symbol, torch.SymInt] = {}
+        self.solved: dict[sympy.Symbol, sympy.Expr] = {}
         self.layouts: dict[sympy.Expr, list[Layout]] = {}
         self.held: dict[sympy.Symbol, tuple[str, Line]] = {}
 
     def fake(self, name: str, tensor: Tensor, dynamic: Sequence[bool]) -> Tensor:
         """Return a fake tensor like ``tensor`` of which the ``dynamic`` dimensions are symbols."""
-        context = StatelessSymbolicContext(
+        context: Any = StatelessSymbolicContext(
             dynamic_sizes=[
                 DimDynamic.DYNAMIC if free and length > 1 else DimDynamic.STATIC
                 for free, length in zip(dynamic, tensor.shape, strict=True)
@@ -176,6 +177,10 @@ class Symbols:
         self.full[symbol], self.integers[symbol] = sympy.Integer(length), integer
         return integer
 
+    def own(self, length: Length) -> sympy.Expr | None:
+        """Return the symbol that ``length`` was made with; None for a constant."""
+        return None if isinstance(length, int) else length.node._expr
+
     def expression(self, length: Length) -> sympy.Expr:
         """Return ``length`` in the symbols that are left."""
         if isinstance(length, int):
@@ -184,7 +189,10 @@ class Symbols:
 
     def reduced(self, expression: sympy.Expr) -> sympy.Expr:
         """Return ``expression`` in the symbols that are left."""
-        return sympy.expand(self.env.simplify(self.env.replace(expression)))
+        result = self.env.simplify(self.env.replace(expression))
+        while any(s in self.solved for s in result.free_symbols):
+            result = self.env.simplify(self.env.replace(result.xreplace(self.solved)))
+        return sympy.expand(result)
 
     def tie(self, left: Length, right: Length) -> None:
         """Demand that two lengths are equal.
@@ -199,8 +207,18 @@ class Symbols:
         else:
             left, right = self._without_common_factors(left, right)
             equal = bool(left == right)
+            self._solve(left, right)
         if not equal:
             raise ValueError(f"the lengths {self.hint(left)} and {self.hint(right)} differ")
+
+    def _solve(self, left: Length, right: Length) -> None:
+        """Replace a symbol by the long sum that it is equal to; torch only tries short ones."""
+        one, other = self.expression(left), self.expression(right)
+        for symbol, expression in ((one, other), (other, one)):
+            if one != other and symbol.is_Symbol and symbol not in expression.free_symbols:
+                self.solved[symbol] = expression
+                self.env.replaced.setdefault(symbol, []).append((expression, current_line()))
+                return
 
     def _without_common_factors(self, left: Length, right: Length) -> tuple[Length, Length]:
         """Return what two lengths are without the symbols that are factors of both.

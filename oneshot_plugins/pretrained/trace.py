@@ -6,11 +6,10 @@ symbol. What the forward pass demands of the symbols says which dimensions are o
 
 from __future__ import annotations
 
-import random
 import time
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
 import torch
@@ -20,7 +19,9 @@ from torch.utils import _pytree as pytree
 from oneshot_core.errors import OneShotError
 from oneshot_plugins.elastic.extent import Extent, Size
 from oneshot_plugins.pretrained.reading import Fixed, Reading
+from oneshot_plugins.pretrained.remembering import key_of
 from oneshot_plugins.pretrained.shortcuts import Depthwise, Shortcuts
+from oneshot_plugins.pretrained.static import is_depthwise, quiet, untouched
 from oneshot_plugins.pretrained.symbols import Length, Symbols, line_of
 
 __all__ = ["Fixed", "Follow", "Trace", "TraceError", "trace"]
@@ -71,7 +72,7 @@ class Trace:
         seconds: how long the tracing took.
         outputs: the sizes that the shapes of the model's results depend on. The task decides
             whether they can be chosen: classes cannot, features that are pooled can.
-        attributes: module path -> integer attribute -> what it is, for all that was asked to follow.
+        attributes: module path -> integer attribute -> what it is, of those that had to follow.
     """
 
     sizes: tuple[Size, ...]
@@ -95,7 +96,10 @@ def trace(
     """Find the sizes of ``model`` by one forward pass over symbols.
 
     The model is called in eval mode, without gradients and without its content. Afterwards it is
-    as it was, also after an error; no random number is drawn.
+    as it was, also after an error; no random number is drawn. The last traces are remembered: a
+    model of the same classes, numbers and shapes, called with the same shapes, is not traced again,
+    but gets sizes of its own. A model that holds what cannot be compared (a bound method, a module
+    that is not registered) is traced each time.
 
     Args:
         model: any module; it is not changed.
@@ -116,51 +120,60 @@ def trace(
     {0: 2.weight:0, 1: 0.weight:0}
     """
     start = time.perf_counter()
+    named = dict(kwargs or {})
+    key = key_of(model, args, named, attributes)
+    found = _remembered.get(key)
+    if found is None:
+        found = _trace(model, args, named, attributes or {})
+        if key is not None:
+            _remembered[key] = found
+            while len(_remembered) > _REMEMBERED:
+                _remembered.popitem(last=False)
+    return _renewed(found, time.perf_counter() - start)
+
+
+_REMEMBERED = 16
+_remembered: OrderedDict[Any, Trace] = OrderedDict()
+
+
+def _renewed(found: Trace, seconds: float) -> Trace:
+    """Return a trace with sizes of its own: who renames one does not rename another model's."""
+    new = {size: Size(size.name, size.full, size.unit) for size in found.sizes}
+
+    def renew(extent: Extent) -> Extent:
+        return Extent(
+            tuple(tuple(new[f] if isinstance(f, Size) else f for f in t) for t in extent.terms)
+        )
+
+    return Trace(
+        tuple(new.values()),
+        {n: {d: renew(e) for d, e in dims.items()} for n, dims in found.extents.items()},
+        found.fixed,
+        seconds,
+        tuple(new[size] for size in found.outputs),
+        {p: {n: renew(e) for n, e in own.items()} for p, own in found.attributes.items()},
+    )
+
+
+def _trace(
+    model: nn.Module, args: Sequence[Any], kwargs: dict[str, Any], attributes: Attributes
+) -> Trace:
     with untouched(model):
         model.eval()
         symbols = Symbols()
         tensors, parameters = _fakes(symbols, model)
-        followed = _follow(symbols, model, tensors, attributes or {})
-        output, used = run_forward(symbols, model, tensors, args, dict(kwargs or {}))
+        followed = _follow(symbols, model, tensors, attributes)
+        output, used = run_forward(symbols, model, tensors, args, kwargs)
         reading = Reading(symbols, tensors, parameters)
-        for name, fake in tensors.items():
+        for fake in tensors.values():
             if id(fake) not in used:
                 reading.hold(fake.shape, "the forward pass never uses this tensor")
         extents = reading.extents()
-        lengths = [n for t in pytree.tree_leaves(output) if isinstance(t, Tensor) for n in t.shape]
+        lengths = [n for tensor in _tensors_of(output) for n in tensor.shape]
         shown = {size for n in lengths for size in reading.sizes_in(n)}
-        return Trace(
-            tuple(reading.order),
-            extents,
-            reading.fixed(),
-            time.perf_counter() - start,
-            tuple(size for size in reading.order if size in shown),
-            _read_attributes(reading, followed),
-        )
-
-
-@contextmanager
-def untouched(model: nn.Module) -> Iterator[None]:
-    """Leave every module of ``model``, and the state of random numbers, as they were."""
-    saved = [
-        (m, dict(m.__dict__), dict(m._parameters), dict(m._buffers), dict(m._modules))
-        for m in model.modules()
-    ]
-    state = random.getstate()
-    try:
-        with torch.random.fork_rng(devices=[]):
-            yield
-    finally:
-        random.setstate(state)
-        for module, attributes, *tables in saved:
-            module.__dict__.clear()
-            module.__dict__.update(attributes)
-            own: tuple[dict[str, Any], ...]
-            own = (module._parameters, module._buffers, module._modules)
-            for table, before in zip(own, tables, strict=True):
-                if table != before if table is module._modules else True:
-                    table.clear()
-                    table.update(before)
+        outputs = tuple(size for size in reading.order if size in shown)
+        attributes_read = _read_attributes(reading, followed)
+        return Trace(tuple(reading.order), extents, reading.fixed(), 0.0, outputs, attributes_read)
 
 
 def _fakes(symbols: Symbols, model: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
@@ -183,7 +196,7 @@ def _fakes(symbols: Symbols, model: nn.Module) -> tuple[dict[str, Tensor], list[
                     dynamic = [free and not (kernel and d > 1) for d in range(tensor.dim())]
                     memo[id(tensor)] = symbols.fake(name, tensor, dynamic)
                 fakes[name] = memo[id(tensor)]
-        if kernel and module.groups == module.in_channels > 1:
+        if is_depthwise(module):
             module.__dict__["groups"] = Depthwise(module.groups)
     return fakes, parameters
 
@@ -268,7 +281,7 @@ def run_forward(
         return symbols.mode.from_tensor(value.detach(), static_shapes=True)
 
     try:
-        with torch.no_grad(), symbols.mode, shortcuts:
+        with quiet(), torch.no_grad(), symbols.mode, shortcuts:
             given, named = pytree.tree_map(fake_input, (tuple(args), dict(kwargs)))
             output = torch.func.functional_call(model, dict(tensors), given, named)
     except Exception as error:
@@ -278,10 +291,19 @@ def run_forward(
             f"the forward pass of {type(model).__name__} cannot be followed: {line}\n"
             f"  {type(error).__name__}: {message}",
             expected="a forward pass that depends on the shapes of tensors, not on their content",
-            fix="use an adapter for this architecture, or shrink a part of the model without "
-            "this line",
+            fix="if the model itself fails with these inputs, correct them; else use an adapter "
+            "for this architecture, or take a part of the model without this line",
         ) from error
     return output, shortcuts.used
+
+
+def _tensors_of(output: Any) -> Iterator[Tensor]:
+    """Yield the tensors of a result, also those that an object holds."""
+    for leaf in pytree.tree_leaves(output):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            yield from _tensors_of([getattr(leaf, f.name) for f in fields(leaf)])
 
 
 def _read_attributes(
