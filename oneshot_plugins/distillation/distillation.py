@@ -37,7 +37,7 @@ class DistillOptions(TypedDict, total=False):
     teacher: str | nn.Module | None
     distill: Losses
     distill_at: str | Output | None
-    teacher_cache: str | os.PathLike[str] | TeacherCache | None
+    teacher_cache: TeacherCache | str | os.PathLike[str] | None
 
 
 class Distillation:
@@ -316,7 +316,7 @@ def distillation_of(
     teacher: str | nn.Module | None = None,
     distill: Losses = None,
     distill_at: str | Output | None = None,
-    teacher_cache: str | os.PathLike[str] | TeacherCache | None = None,
+    teacher_cache: TeacherCache | str | os.PathLike[str] | None = None,
     *,
     others: Iterable[str] = (),
 ) -> Distillation | None:

@@ -191,11 +191,6 @@ class Match:
         return student, teacher.to(student.dtype)
 
 
-Losses: TypeAlias = (
-    "UsersLoss | Distill | Match | Mapping[str, str | Match | UsersLoss] | str | None"
-)
-
-
 @dataclass(frozen=True)
 class Distill:
     """All that is learned from the teacher, and how much it counts beside the user's own loss.
@@ -255,6 +250,10 @@ class Distill:
             inside = path.removeprefix(at).lstrip(".")
             found[inside] = loss if isinstance(loss, Match) else Match(loss)
         return found
+
+
+Losses: TypeAlias = UsersLoss | Distill | Match | Mapping[str, str | Match | UsersLoss] | str | None
+"""What a user may write as ``distill=``."""
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -69,7 +69,7 @@ class Chain(UniformSampling):
         StrategyError: the sizes or epochs make no chain.
 
     Source: Muralidharan et al., "Compact Language Models via Pruning and Knowledge Distillation",
-    arXiv:2407.14679, section 3 (iterative pruning and distillation).
+    arXiv:2407.14679 (iterated pruning and distillation).
 
     Exact: each stage trains its architecture alone, and its kept weights are those at its end.
     """

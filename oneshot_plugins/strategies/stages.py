@@ -14,7 +14,7 @@ from oneshot_core.space import Choice
 
 from .order import Order, by_size
 
-Sizes: TypeAlias = "int | Sequence[Mapping[str, Any]]"
+Sizes: TypeAlias = int | Sequence[Mapping[str, Any]]
 Weights = dict[str, Tensor]
 """Parameters and buffers of the user's model by name, on the CPU."""
 

@@ -98,7 +98,7 @@ class UniformSampling(BaseOneShotLightningModule):
         teacher: str | nn.Module | None = None,
         distill: Losses = None,
         distill_at: str | Output | None = None,
-        teacher_cache: str | os.PathLike[str] | TeacherCache | None = None,
+        teacher_cache: TeacherCache | str | os.PathLike[str] | None = None,
         seed: int | None = None,
         registry: Registry | None = None,
     ) -> None:

@@ -17,6 +17,8 @@ import oneshot_core as oneshot
 from oneshot_core.cli import main
 from oneshot_core.lightning.build import _options, takes
 from oneshot_plugins.costs.table import CostTable
+from oneshot_plugins.distillation.cache import TeacherCache
+from oneshot_plugins.distillation.losses import Distill, Match
 from oneshot_plugins.run.configuration import OURS, search_cli
 from oneshot_plugins.strategies.penalties import CostPenalty
 from oneshot_plugins.strategies.schedules import Schedule
@@ -126,8 +128,37 @@ OPTIONS: dict[str, list[tuple[Any, Callable[[Any], bool]]]] = {
         (
             {"class_path": "cli_functions.Logits", "init_args": {"temperature": 2}},
             lambda f: f.temperature == 2,
-        )
+        ),
+        ("cosine", lambda f: f == "cosine"),
+        ({"body": "mse"}, lambda f: f == {"body": "mse"}),
+        (
+            {"losses": {"body": {"loss": "kl", "temperature": 2}}, "own": 0.5},
+            lambda f: f == Distill({"body": Match("kl", temperature=2.0)}, own=0.5),
+        ),
     ],
+    "teacher": [
+        ("original", lambda f: f == "original"),
+        (
+            {"class_path": "torch.nn.Linear", "init_args": {"in_features": 6, "out_features": 3}},
+            lambda f: f.in_features == 6,
+        ),
+    ],
+    "distill_at": [
+        ("body", lambda f: f == "body"),
+        ({"class_path": "cli_functions.Logits"}, lambda f: f.temperature == 1),
+    ],
+    "teacher_cache": [
+        ("outputs", lambda f: f == "outputs"),
+        (
+            {"folder": "outputs", "dtype": "float16"},
+            lambda f: f == TeacherCache("outputs", dtype="float16"),
+        ),
+    ],
+    "sizes": [
+        (2, lambda f: f == 2),
+        ([{"depth": 2}, {"depth": 1}], lambda f: f == [{"depth": 2}, {"depth": 1}]),
+    ],
+    "epochs": [(0.5, lambda f: f == 0.5), ([1, 0.5], lambda f: f == [1, 0.5])],
     "phases": [
         (
             [{"epochs": 1}, {"epochs": 1, "opens": {"*": None}}],
@@ -186,7 +217,7 @@ def _plain(value: object) -> object:
 
 def _apart(strategy: str, name: str) -> list[tuple[Any, Callable[[Any], bool]]]:
     if name == "order":  # of a gradient, or of choices
-        return [OPTIONS[name][1 if strategy in ("sandwich", "shrinking") else 0]]
+        return [OPTIONS[name][1 if strategy in ("sandwich", "shrinking", "chain") else 0]]
     return OPTIONS[name]
 
 
