@@ -10,12 +10,13 @@ that define them are not part of the public interface.
 ``isolated_*``, ``discarded_logs``   put back one kind of state: random numbers, buffers, ...
 :func:`listed`                       what ``architecture_optimizers()`` returned, as a list
 :func:`to_device`                    move a batch as the Trainer moves it
-:func:`first_batches`, ``cached``    batches of a loader under a generator state of our own
+:func:`first_batches`                batches of a loader under a generator state of our own
 :func:`tree_of`, :class:`Tree`       the package of a Lightning object, and its twin classes
 :func:`as_lightning_module`          a plain module as a LightningModule
 :func:`plugin_hooks`                 the installed mutation hooks, in their order
 :func:`hooks_in_order`               all hooks of a search, as the walk asks them
 :func:`options_of_hooks`             what every hook of a search gets as its last argument
+:func:`read_checkpoint`              what is in a checkpoint, if it is a whole one
 :func:`takes`                        whether the constructor of a strategy takes an argument
 :func:`most_probable`                the most probable architectures of a decision table
 ===================================  =========================================================
@@ -24,9 +25,9 @@ that define them are not part of the public interface.
 from __future__ import annotations
 
 from .architecture_step import listed, unnoticed, users_loss
-from .batches import cached, first_batches, to_device
+from .batches import first_batches, to_device
 from .build import takes
-from .checkpoint_io import require_entries
+from .checkpoint_io import is_url, read_checkpoint, require_entries
 from .forwarding import InnerHook
 from .isolation import (
     device_of,
@@ -47,7 +48,6 @@ __all__ = [
     "InnerHook",
     "Tree",
     "as_lightning_module",
-    "cached",
     "count_as",
     "device_of",
     "discarded_logs",
@@ -55,6 +55,7 @@ __all__ = [
     "has_forward",
     "hooks_in_order",
     "is_lightning_module",
+    "is_url",
     "isolated_attributes",
     "isolated_buffers",
     "isolated_metrics",
@@ -63,6 +64,7 @@ __all__ = [
     "most_probable",
     "options_of_hooks",
     "plugin_hooks",
+    "read_checkpoint",
     "require_entries",
     "seed_generators",
     "takes",
