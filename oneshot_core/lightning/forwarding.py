@@ -22,8 +22,8 @@ from pytorch_lightning import LightningModule
 from ..optimizers import normalised
 from ..space.running_network import running
 from .drive import Driven, note_path
-from .manual import batch_index
-from .own_step import is_defined_by_strategy
+from .drivers import batch_index
+from .host import is_defined_by_strategy
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
 

@@ -17,6 +17,8 @@ that define them are not part of the public interface.
 :func:`hooks_in_order`               all hooks of a search, as the walk asks them
 :func:`options_of_hooks`             what every hook of a search gets as its last argument
 :func:`read_checkpoint`              what is in a checkpoint, if it is a whole one
+:class:`Driver`                      trains weights by hand, as ``search.drive_manually()`` does
+:class:`Host`, :func:`batch_index`   a search as a driver sees it; the position of its batch
 :func:`takes`                        whether the constructor of a strategy takes an argument
 :func:`most_probable`                the most probable architectures of a decision table
 ===================================  =========================================================
@@ -28,7 +30,9 @@ from .architecture_step import listed, unnoticed, users_loss
 from .batches import first_batches, to_device
 from .build import takes
 from .checkpoint_io import is_url, read_checkpoint, require_entries
+from .drivers import Driver, batch_index
 from .forwarding import InnerHook
+from .host import Host
 from .isolation import (
     device_of,
     discarded_logs,
@@ -45,9 +49,12 @@ from .wrapped import as_lightning_module, has_forward
 
 __all__ = [
     "HOME",
+    "Driver",
+    "Host",
     "InnerHook",
     "Tree",
     "as_lightning_module",
+    "batch_index",
     "count_as",
     "device_of",
     "discarded_logs",
