@@ -12,7 +12,6 @@ that define them are not part of the public interface.
 :func:`to_device`                    move a batch as the Trainer moves it
 :func:`first_batches`                batches of a loader under a generator state of our own
 :func:`tree_of`, :class:`Tree`       the package of a Lightning object, and its twin classes
-:func:`as_lightning_module`          a plain module as a LightningModule
 :func:`plugin_hooks`                 the installed mutation hooks, in their order
 :func:`hooks_in_order`               all hooks of a search, as the walk asks them
 :func:`options_of_hooks`             what every hook of a search gets as its last argument
@@ -20,7 +19,6 @@ that define them are not part of the public interface.
 :class:`Driver`                      trains weights by hand, as ``search.drive_manually()`` does
 :class:`Host`, :func:`batch_index`   a search as a driver sees it; the position of its batch
 :func:`takes`                        whether the constructor of a strategy takes an argument
-:func:`most_probable`                the most probable architectures of a decision table
 ===================================  =========================================================
 """
 
@@ -43,9 +41,7 @@ from .isolation import (
     seed_generators,
 )
 from .plugin_hooks import hooks_in_order, options_of_hooks, plugin_hooks
-from .top_k import most_probable
 from .trees import HOME, Tree, count_as, is_lightning_module, tree_in, tree_of
-from .wrapped import as_lightning_module, has_forward
 
 __all__ = [
     "HOME",
@@ -53,13 +49,11 @@ __all__ = [
     "Host",
     "InnerHook",
     "Tree",
-    "as_lightning_module",
     "batch_index",
     "count_as",
     "device_of",
     "discarded_logs",
     "first_batches",
-    "has_forward",
     "hooks_in_order",
     "is_lightning_module",
     "is_url",
@@ -68,7 +62,6 @@ __all__ = [
     "isolated_metrics",
     "isolated_rng",
     "listed",
-    "most_probable",
     "options_of_hooks",
     "plugin_hooks",
     "read_checkpoint",
