@@ -41,7 +41,7 @@ from .isolation import (
     seed_generators,
 )
 from .plugin_hooks import hooks_in_order, options_of_hooks, plugin_hooks
-from .trees import HOME, Tree, count_as, is_lightning_module, tree_in, tree_of
+from .trees import HOME, Tree, is_lightning_module, tree_in, tree_of
 
 __all__ = [
     "HOME",
@@ -50,7 +50,6 @@ __all__ = [
     "InnerHook",
     "Tree",
     "batch_index",
-    "count_as",
     "device_of",
     "discarded_logs",
     "first_batches",

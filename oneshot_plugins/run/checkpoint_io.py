@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+import sys
+from abc import ABCMeta
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from lightning_fabric.utilities.cloud_io import get_filesystem
 from pytorch_lightning.plugins import TorchCheckpointIO
 
 from oneshot_core.files import cannot_write, whole_file
-from oneshot_core.lightning.kit import count_as, is_url, read_checkpoint
+from oneshot_core.lightning.kit import is_url, read_checkpoint
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
@@ -27,7 +29,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
 
     def __init__(self) -> None:
         super().__init__()
-        count_as(type(self), TorchCheckpointIO)
+        _count_as(type(self), TorchCheckpointIO)
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None
@@ -70,3 +72,14 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             with get_filesystem(path).open(path, "rb") as file:
                 return read_checkpoint(file, map_location or "cpu", weights_only=only)
         return read_checkpoint(path, map_location or "cpu", weights_only=only)
+
+
+def _count_as(cls: type, base: ABCMeta) -> None:
+    """Let ``cls`` count as a subclass of the twin of ``base``, a part of ``lightning_fabric``.
+
+    For what a Trainer only asks whether it is an instance, where ``lightning`` is imported.
+    """
+    there = base.__module__.replace("lightning_fabric", "lightning.fabric", 1)
+    twin = sys.modules.get(there)
+    if twin is not None:
+        getattr(twin, base.__name__).register(cls)
