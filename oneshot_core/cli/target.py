@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..discovery.manifests import describe, import_target
@@ -36,4 +37,44 @@ def find_target(target: str, command: str, error: type[OneShotError]) -> Any:
             if needed
             else "correct the name; for a file in this folder, python -m oneshot_core "
             f"{command} {target}",
+        ) from raised
+
+
+def call_target(
+    make: Callable[..., Any],
+    target: str,
+    command: str,
+    error: type[OneShotError],
+    options: Mapping[str, Any] | None = None,
+    fix: str = "name a function that passes the arguments",
+) -> Any:
+    """Return what ``make``, which a user named as ``target``, returns when it is called.
+
+    Args:
+        make: what :func:`find_target` returned.
+        target: as the user wrote it.
+        command: what it was given to.
+        error: raised if the call fails.
+        options: keyword arguments.
+        fix: what to do if it takes other arguments.
+
+    Raises:
+        OneShotError: an ``error``, whatever the user's code raises; errors of ours as they are.
+    """
+    try:
+        return make(**(options or {}))
+    except OneShotError:
+        raise
+    except TypeError as raised:
+        how = f"built with {dict(options)}" if options else "called without arguments"
+        raise error(
+            f"{target} cannot be {how}: {raised}",
+            expected="arguments that it takes, and a module that it then returns",
+            fix=fix,
+        ) from raised
+    except Exception as raised:  # whatever the user's code raises
+        raise error(
+            f"{target} raised {type(raised).__name__}: {' '.join(str(raised).split())}",
+            expected="something that returns a module when it is called",
+            fix=f"correct it; `oneshot --debug {command} ...` shows where it was raised",
         ) from raised

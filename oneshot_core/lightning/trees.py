@@ -10,8 +10,6 @@ user's module or not at all.
 from __future__ import annotations
 
 import copyreg
-import sys
-from abc import ABCMeta
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -96,17 +94,6 @@ def tree_in(cls: type) -> Tree | None:
 def is_lightning_module(thing: object) -> bool:
     """Say whether ``thing`` is a LightningModule, of whichever tree."""
     return isinstance(thing, tree_of(thing).own(LightningModule))
-
-
-def count_as(cls: type, base: ABCMeta) -> None:
-    """Let ``cls`` count as a subclass of the twin of ``base``, a part of ``lightning_fabric``.
-
-    For what a Trainer only asks whether it is an instance, where ``lightning`` is imported.
-    """
-    there = base.__module__.replace("lightning_fabric", "lightning.fabric", 1)
-    twin = sys.modules.get(there)
-    if twin is not None:
-        getattr(twin, base.__name__).register(cls)
 
 
 def _trees_in(cls: type) -> Iterator[Tree]:

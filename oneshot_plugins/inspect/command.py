@@ -10,8 +10,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from oneshot_core.cli.target import find_target
-from oneshot_core.errors import InspectionError, OneShotError
+from oneshot_core.cli.target import call_target, find_target
+from oneshot_core.errors import InspectionError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -120,22 +120,8 @@ def _model(target: str, options: dict[str, Any]) -> nn.Module:
 
     made = _made(target)
     if not isinstance(made, nn.Module) and callable(made):
-        try:
-            made = made(**options)
-        except TypeError as error:
-            raise InspectionError(
-                f"{target} cannot be built with {options}: {error}",
-                expected="arguments that it takes",
-                fix="give them with --set KEY=VALUE",
-            ) from error
-        except OneShotError:
-            raise
-        except Exception as error:  # whatever the user's code raises
-            raise InspectionError(
-                f"{target} raised {type(error).__name__}: {' '.join(str(error).split())}",
-                expected="something that returns a module when it is called",
-                fix="correct it; `oneshot --debug inspect ...` shows where it was raised",
-            ) from error
+        fix = "give them with --set KEY=VALUE"
+        made = call_target(made, target, "inspect", InspectionError, options, fix)
     elif options:
         raise InspectionError(
             f"{target} is a {type(made).__name__}, which takes no --set",

@@ -14,8 +14,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from oneshot_core.cli.target import find_target
-from oneshot_core.errors import OneShotError
+from oneshot_core.cli.target import call_target, find_target
 from oneshot_core.files import require_place
 from oneshot_core.terminal import printable
 
@@ -204,22 +203,7 @@ def _model(target: str) -> nn.Module:
     from oneshot_plugins.costs.table import CostError
 
     make = find_target(target, "cost build", CostError)
-    try:
-        model = make()
-    except TypeError as error:
-        raise CostError(
-            f"{target!r} cannot be called without arguments: {error}",
-            expected="something that then returns a module",
-            fix="name a function that passes the arguments",
-        ) from error
-    except OneShotError:
-        raise
-    except Exception as error:  # whatever the user's code raises
-        raise CostError(
-            f"{target!r} raised {type(error).__name__}: {' '.join(str(error).split())}",
-            expected="something that returns a module when it is called",
-            fix="correct it; `oneshot --debug cost build ...` shows where it was raised",
-        ) from error
+    model = call_target(make, target, "cost build", CostError)
     if not isinstance(model, nn.Module):
         raise CostError(
             f"{target!r} returns a {type(model).__name__}",
