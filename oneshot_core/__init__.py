@@ -13,6 +13,8 @@ from ._version import __version__
 if TYPE_CHECKING:
     from oneshot_plugins.cells.cell import Cell
     from oneshot_plugins.inspect.inspection import Inspection, inspect
+    from oneshot_plugins.pretrained.model import elastic, optional
+    from oneshot_plugins.pretrained.plan import Plan
     from oneshot_plugins.ranking.evaluation import Ranked, Ranking
     from oneshot_plugins.ranking.front import ParetoFront
     from oneshot_plugins.run.rows import LogCheckpointRow
@@ -51,60 +53,43 @@ if TYPE_CHECKING:
     registry: Registry
     """The default registry: what is installed here."""
 
-_HOME = {
-    # what a user writes
-    "Cell": "oneshot_plugins.cells.cell",
-    "InputChoice": "space",
-    "LayerChoice": "space",
-    "Repeat": "space",
-    "ValueChoice": "space",
-    "choice": "space",
-    "constrain": "space",
-    "if_else": "space",
-    "loguniform": "space",
-    "maximum": "space",
-    "minimum": "space",
-    "uniform": "space",
-    "search": "lightning",
-    "AtomicCheckpointIO": "lightning",
-    "LogCheckpointRow": "oneshot_plugins.run.rows",
-    "SeedEachBatch": "oneshot_plugins.run.seeding",
-    "Architecture": "architecture",
-    "freeze": "architecture",
-    "ParetoFront": "oneshot_plugins.ranking.front",
-    "Ranked": "oneshot_plugins.ranking.evaluation",
-    "Ranking": "oneshot_plugins.ranking.evaluation",
-    "ModelSpace": "model_space",
-    "Inspection": "oneshot_plugins.inspect.inspection",
-    "inspect": "oneshot_plugins.inspect.inspection",
-    # what an extension builds on
-    "Active": "decision",
-    "BaseOneShotLightningModule": "lightning",
-    "BaseSuperNetModule": "supernet",
-    "Component": "hookspecs",
-    "Decision": "decision",
-    "DecisionTable": "decision",
-    "Mutable": "space",
-    "MutableModule": "space",
-    "MutationHook": "hooks",
-    "ParameterSpec": "space",
-    "RangeChoice": "space",
-    "Registry": "discovery",
-    "Value": "space",
-    "hookimpl": "hookspecs",
-    "merge_optimizers": "optimizers",
-    "no_default_hook": "hooks",
-    "traverse_and_mutate_submodules": "traversal",
-}
+_NAMES: dict[str, tuple[str, ...]] = {
+    ".architecture": ("Architecture", "freeze"),
+    ".decision": ("Active", "Decision", "DecisionTable"),
+    ".discovery": ("Registry",),
+    ".hooks": ("MutationHook", "no_default_hook"),
+    ".hookspecs": ("Component", "hookimpl"),
+    ".lightning": ("AtomicCheckpointIO", "BaseOneShotLightningModule", "search"),
+    ".model_space": ("ModelSpace",),
+    ".optimizers": ("merge_optimizers",),
+    ".space": (
+        "InputChoice", "LayerChoice", "Mutable", "MutableModule", "ParameterSpec", "RangeChoice",
+        "Repeat", "Value", "ValueChoice", "choice", "constrain", "if_else", "loguniform",
+        "maximum", "minimum", "uniform",
+    ),
+    ".supernet": ("BaseSuperNetModule",),
+    ".traversal": ("traverse_and_mutate_submodules",),
+    "oneshot_plugins.cells.cell": ("Cell",),
+    "oneshot_plugins.inspect.inspection": ("Inspection", "inspect"),
+    "oneshot_plugins.pretrained.model": ("elastic", "optional"),
+    "oneshot_plugins.pretrained.plan": ("Plan",),
+    "oneshot_plugins.ranking.evaluation": ("Ranked", "Ranking"),
+    "oneshot_plugins.ranking.front": ("ParetoFront",),
+    "oneshot_plugins.run.rows": ("LogCheckpointRow",),
+    "oneshot_plugins.run.seeding": ("SeedEachBatch",),
+}  # fmt: skip
+"""Module -> the public names that are imported from it when they are first used."""
+
+_HOME = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = [
     "Active", "Architecture", "AtomicCheckpointIO", "BaseOneShotLightningModule",
     "BaseSuperNetModule", "Cell", "Component", "Decision", "DecisionTable", "InputChoice",
     "Inspection", "LayerChoice", "LogCheckpointRow", "ModelSpace", "Mutable", "MutableModule",
-    "MutationHook", "ParameterSpec", "ParetoFront", "RangeChoice", "Ranked", "Ranking",
+    "MutationHook", "ParameterSpec", "ParetoFront", "Plan", "RangeChoice", "Ranked", "Ranking",
     "Registry", "Repeat", "SeedEachBatch", "Value", "ValueChoice", "__version__", "choice",
-    "constrain", "freeze", "hookimpl", "if_else", "inspect", "loguniform", "maximum",
-    "merge_optimizers", "minimum", "nn", "no_default_hook", "registry", "search",
+    "constrain", "elastic", "freeze", "hookimpl", "if_else", "inspect", "loguniform", "maximum",
+    "merge_optimizers", "minimum", "nn", "no_default_hook", "optional", "registry", "search",
     "traverse_and_mutate_submodules", "uniform",
 ]  # fmt: skip
 
@@ -116,9 +101,7 @@ def __getattr__(name: str) -> Any:
         return import_module(".nn", __name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = _HOME[name]
-    absolute = home if home.startswith("oneshot_plugins.") else f"{__name__}.{home}"
-    value = getattr(import_module(absolute), name)
+    value = getattr(import_module(_HOME[name], __name__), name)
     globals()[name] = value
     return value
 

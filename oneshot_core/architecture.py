@@ -6,6 +6,7 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import (
     Any,
@@ -363,6 +364,8 @@ def freeze(
     if weights not in get_args(Weights):
         raise ValueError(f"weights={weights!r}: expected 'inherit' or 'fresh'")
     root = source.model if isinstance(source, Search) else source
-    space = ModelSpace(root)
     known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
-    return plain_copy(root, known.validate(space), fresh=weights == "fresh")
+    # A strategy may keep weights of their own for some architectures, and hold them for a while.
+    own = nullcontext if root is source else getattr(source, "weights_of", nullcontext)
+    with own(known):
+        return plain_copy(root, known.validate(ModelSpace(root)), fresh=weights == "fresh")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Mapping
+from typing import Any
 
 from torch import fx, nn
 
 from .errors import FreezeError
-from .space.graph import GraphWhenFrozen, as_graph
 from .space.mutable import MutableModule
 from .space.patch import Patch
 from .space.spec import Choice
@@ -31,6 +31,9 @@ def plain_copy(root: nn.Module, chosen: Mapping[str, Choice], *, fresh: bool) ->
 class _Gone:
     """Stands for an attribute of ours on a user's module, until it is taken off the copy."""
 
+    def __init__(self, patch: Patch) -> None:
+        self.patch = patch
+
 
 class _Freezer:
     """Copies what is chosen, in one pass.
@@ -51,14 +54,18 @@ class _Freezer:
         self.prepare(root)
         frozen = self.copy(root, "")
         for path, module in frozen.named_modules():
-            for name in [n for n, value in module.__dict__.items() if isinstance(value, _Gone)]:
-                del module.__dict__[name]
             if isinstance(module, (MutableModule, BaseSuperNetModule)):
                 raise FreezeError(
                     f"a {type(module).__name__} is left at {path!r} of the frozen network",
                     expected="every choice in the submodules of the model",
                     fix="register the choice as a submodule of what uses it",
                 )
+        for module in reversed(list(frozen.modules())):  # inner ones first
+            gone = {n: value for n, value in module.__dict__.items() if isinstance(value, _Gone)}
+            for name in gone:
+                del module.__dict__[name]
+            for each in gone.values():
+                each.patch.finish(module)
         return frozen
 
     def prepare(self, module: nn.Module) -> None:
@@ -68,7 +75,7 @@ class _Freezer:
         self.ready.add(module)
         for value in module.__dict__.values():
             if isinstance(value, Patch):
-                self.memo[id(value)] = _Gone()
+                self.memo[id(value)] = _Gone(value)
         if not isinstance(module, (MutableModule, BaseSuperNetModule)):
             for child in module.children():
                 self.prepare(child)
@@ -108,24 +115,35 @@ class _Freezer:
 
 
 def _without_plugin_classes(root: nn.Module) -> nn.Module:
-    """Turn modules that are to be graphs into graphs, outermost first, shared ones once.
+    """Ask the modules that have a method ``when_frozen(path)`` for what is to stand in their place.
 
-    The root comes last: what it holds in modules that stay, such as a frozen cell, is in those.
+    A plugin writes it for modules whose class a frozen network must not need. Asked are the
+    outermost, which answer for what they hold, and shared ones once. The root comes last: what it
+    holds in modules that stay, such as a frozen cell, is in those.
     """
-    graphs: dict[nn.Module, nn.Module] = {}
+    replaced: dict[nn.Module, nn.Module] = {}
     for path, parent in list(root.named_modules()):
-        if isinstance(parent, GraphWhenFrozen):
-            continue  # in the graph of what held it
+        if _is_replaced(parent):
+            continue  # in what stands for the module that held it
         for name, child in parent._modules.items():
-            if isinstance(child, GraphWhenFrozen):
-                if child not in graphs:
-                    graphs[child] = as_graph(child, f"{path}.{name}".lstrip("."))
-                parent._modules[name] = graphs[child]
+            if child is not None and _is_replaced(child):
+                if child not in replaced:
+                    replaced[child] = _when_frozen(child, f"{path}.{name}".lstrip("."))
+                parent._modules[name] = replaced[child]
     for module in root.modules():
         calls = module.__dict__.get("forward")  # of a chain of blocks, see Repeat.select_at
         if isinstance(calls, fx.GraphModule):
             calls._modules.update({name: module._modules[name] for name in calls._modules})
-    return as_graph(root, "") if isinstance(root, GraphWhenFrozen) else root
+    return _when_frozen(root, "") if _is_replaced(root) else root
+
+
+def _is_replaced(module: nn.Module) -> bool:
+    return hasattr(type(module), "when_frozen")
+
+
+def _when_frozen(module: Any, path: str) -> nn.Module:
+    plain: nn.Module = module.when_frozen(path)
+    return plain
 
 
 def _reset(module: nn.Module) -> None:

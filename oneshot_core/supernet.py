@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
 from .decision import Decision
-from .space.diagram import Diagram
 from .space.mutable import Branches, Gates, MutableModule
 from .space.spec import Candidate, Choice, ParameterSpec
+
+if TYPE_CHECKING:
+    from .space import Diagram
 
 
 class BaseSuperNetModule(nn.Module, ABC):

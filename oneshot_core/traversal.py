@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import TypeAlias, cast
 
@@ -41,8 +42,8 @@ def traverse_and_mutate_submodules(
 
     A module reachable by several names (tied layers) is offered once, and all its names are
     pointed at the one replacement. The root is not offered, nor is what is inside a choice or
-    supernet module that is ``sealed``. If anything raises, every replacement is taken back before
-    the error goes on.
+    supernet module that is ``sealed``. If anything raises, every replacement is taken back, and
+    every class that a hook has exchanged in place, before the error goes on.
 
     Args:
         root_module: tree to change.
@@ -99,14 +100,13 @@ class _Walk:
     """Offered module -> what stands in its place."""
     open: set[nn.Module] = field(default_factory=set)
     """Modules whose children are being walked before they are offered (bottom-up)."""
-    entered: set[nn.Module] = field(default_factory=set)
-    """Replacements that are being walked."""
+    entered: set[nn.Module] = field(default_factory=set)  # replacements that are being walked
     kept: set[nn.Module] = field(default_factory=set)
     """Originals found inside their replacement."""
     original: set[nn.Module] = field(default_factory=set)
     plain: list[str] = field(default_factory=list)
     found: list[BaseSuperNetModule] = field(default_factory=list)
-    done: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
+    done: list[Callable[[], object]] = field(default_factory=list)  # each takes a change back
     late: list[tuple[nn.Module, str, nn.Module]] = field(default_factory=list)
     generation: int = 0
 
@@ -186,12 +186,17 @@ class _Walk:
             self.visit(child, path)
 
     def _offer(self, child: nn.Module, path: str) -> nn.Module:
+        cls = type(child)
         try:
             new = run_hooks(self.hooks, child, path, self.memo, self.options)
         except Exception as error:
             if hasattr(error, "add_note"):  # Python 3.11
                 error.add_note(f"raised by a mutation hook at {path!r}")
             raise
+        finally:
+            if type(child) is not cls:  # a hook made a supernet module of it in place
+                self.done.append(partial(vars(child).pop, "_decisions", None))
+                self.done.append(partial(object.__setattr__, child, "__class__", cls))
         if new is not child:
             if isinstance(new, BaseSuperNetModule):
                 pass_on_constraints(child, new)
@@ -204,13 +209,13 @@ class _Walk:
     def _bind(self, parent: nn.Module, name: str, child: nn.Module) -> None:
         new = self.settled[child]
         if new is not child:
-            self.done.append((parent, name, child))
+            self.done.append(partial(parent._modules.__setitem__, name, child))
             parent._modules[name] = new
 
     def undo(self) -> None:
-        """Put every original back where it was."""
-        for parent, name, child in reversed(self.done):
-            parent._modules[name] = child
+        """Put every original back where it was, and as what it was."""
+        for back in reversed(self.done):
+            back()
 
 
 def _is_sealed(module: nn.Module) -> bool:

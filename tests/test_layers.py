@@ -55,7 +55,7 @@ DOCUMENTED = {
 
 MAY_IMPORT = {
     "cells": {"supernets"},
-    "checks": {"costs", "elastic", "inspect"},
+    "checks": {"costs", "elastic", "inspect", "pretrained"},
     "demo": {"costs", "spaces"},
     "elastic": {"supernets"},
     "inspect": {"costs", "ranking", "run"},

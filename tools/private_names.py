@@ -79,6 +79,11 @@ _WALK = (
 )
 _FROZEN = "tests/test_architecture.py::test_shared_modules_and_weights_stay_shared"
 
+_RECURRENT = (
+    "tests/plugins/elastic/test_equal_to_frozen.py"
+    "::test_recurrent_layers_equal_their_frozen_networks_bit_for_bit"
+)
+
 
 def _slot(reason: str, home: str = _MODULE) -> Name:
     return Name(home, "medium", f"forwarded to the user's module: {reason}", _SLOTS)
@@ -163,6 +168,10 @@ NAMES: dict[str, Name] = {
     "_modules": _table("submodules; `named_children()` hides a second name", _WALK),
     "_parameters": _table("parameters, shared with the user's module and cut for a choice"),
     "_buffers": _table("buffers, shared with the user's module"),
+    "_flat_weights_names": Name(
+        "torch.nn:LSTM", "medium", "the list of tensors that recurrent layers compute with",
+        _RECURRENT,
+    ),
     "_non_persistent_buffers_set": _table("shared with the user's module"),
     "_state_dict_hooks": _table("shared with the user's module"),
     "_state_dict_pre_hooks": _table("shared with the user's module"),

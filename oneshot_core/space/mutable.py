@@ -5,14 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import nn
 
 from ..errors import SpaceError
-from .diagram import Diagram
 from .spec import Candidate, Choice, ParameterSpec
 from .value import Value
+
+if TYPE_CHECKING:
+    from . import Diagram
 
 Branches = Mapping[str, Mapping[Candidate, Sequence[nn.Module]]]
 """Label -> candidate -> submodules that run only if it is taken."""

@@ -10,6 +10,7 @@ _CHECKS = {
     "mutation-hook": ("mutation_hooks", "mutation hooks"),
     "supernet": ("supernets", "supernet modules"),
     "elastic": ("elastics", "rules for elastic layers"),
+    "adapter": ("adapters", "adapters of pretrained models"),
     "strategy": ("strategies", "strategies"),
     "cost": ("costs", "costs"),
     "space": ("spaces", "model spaces"),

@@ -15,6 +15,13 @@ def oneshot_components() -> list[Component]:
             summary="layers of oneshot.nn: run the active part of shared weights",
             handles=("oneshot_plugins.elastic.layer:MutableLayer",),
         ),
+        Component(
+            "supernet",
+            "elastic-module",
+            "oneshot_plugins.elastic.classes:ElasticSuperNetModule",
+            summary="modules of make_elastic: are the modules of the sizes that are decided",
+            handles=("oneshot_plugins.elastic.classes:ElasticModule",),
+        ),
         _rule("linear", "LinearRule", "Linear"),
         _rule("conv", "ConvRule", "Conv1d", "Conv2d", "Conv3d"),
         _rule(
@@ -49,6 +56,7 @@ def oneshot_conformance() -> Conformance:
     return Conformance(
         samples={
             "oneshot_plugins.elastic.layer:MutableLayer": f"{made}:layers",
+            "oneshot_plugins.elastic.classes:ElasticModule": f"{made}:modules",
             "elastic:linear": f"{made}:linear",
             "elastic:conv": f"{made}:convolutions",
             "elastic:conv-transpose": f"{made}:transposed",

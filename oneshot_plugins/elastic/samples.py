@@ -6,11 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import oneshot_core as oneshot
 from oneshot_core import nn as onn
 from oneshot_core.testing import Sample, same_each_time
+from oneshot_plugins.elastic.extent import Extent, Size
+from oneshot_plugins.elastic.module import make_elastic
+from oneshot_plugins.elastic.optional import make_optional
 
 WIDTH = oneshot.choice([2, 4], label="width")
 KERNEL = oneshot.choice([1, 3], label="kernel")
@@ -23,6 +26,22 @@ def layers() -> list[Sample]:
         *linear(),
         _sample(lambda: onn.Conv2d(2, 2 * WIDTH, KERNEL, padding=KERNEL // 2), 2, 2, 6, 6),
         _sample(lambda: onn.LayerNorm(4, eps=oneshot.choice([1e-5, 1e-2], label="eps")), 3, 4),
+    ]
+
+
+def modules() -> list[Sample]:
+    """Return modules of torch with a size, and blocks that can be left out."""
+    out = Size("out", 6)
+    rows = {"weight": {0: Extent.of(out)}, "bias": {0: Extent.of(out)}}
+
+    def blocks() -> nn.Module:
+        net = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+        return make_optional(net, ["1", "2"], names=["second", "third"])
+
+    return [
+        _sample(lambda: make_elastic(nn.Linear(4, 6), rows, {out: [1, 3, 6]}), 3, 4),
+        _sample(lambda: make_elastic(nn.Conv1d(2, 6, 3), rows, {out: [2, 6]}), 2, 2, 5),
+        _sample(blocks, 3, 4),
     ]
 
 

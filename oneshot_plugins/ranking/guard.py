@@ -173,15 +173,17 @@ def _first(one: nn.Module, found: _Trace, other: nn.Module, wanted: _Trace) -> D
     """Return where the traces of two networks part.
 
     Only modules at the same path are compared: those inside a choice have another one where the
-    choice is gone. A module may have several paths, and be called several times.
+    choice is gone, and those behind a block that is left out move up. A module may have several
+    paths, and be called several times.
     """
     here, there = _by_path(one, found), _by_path(other, wanted)
     paths = {module: path for path, module in reversed(list(one.named_modules()))}
     called = {module for module, _ in found.outputs}
+    moved = dict(_moved(one, other, called))
     compared = _Compared()
     for module, _ in found.outputs:
         path = paths[module]
-        ours, theirs = here[path], there.get(path)
+        ours, theirs = here[path], there.get(moved.get(path, ""))
         if theirs is None:
             continue
         if wanted.result is None:
@@ -193,6 +195,28 @@ def _first(one: nn.Module, found: _Trace, other: nn.Module, wanted: _Trace) -> D
     if compared.agree(found.result, wanted.result):
         return None
     return Difference(None, type(one).__name__, tuple(_uncalled(one, "", called)))
+
+
+def _moved(
+    one: nn.Module, other: nn.Module | None, called: set[nn.Module], here: str = "", there: str = ""
+) -> Iterator[tuple[str, str]]:
+    """Yield each path of a supernet, and the path of the same module in the frozen network.
+
+    In a list that decides which of its modules run, the frozen network holds those that ran.
+    """
+    yield here, there
+    names = [name for name, child in one._modules.items() if child is not None]
+    kept = dict(zip(names, names, strict=True))
+    if isinstance(one, BaseSuperNetModule) and other is not None:
+        ran = [name for name in names if called.intersection(one._modules[name].modules())]  # type: ignore[union-attr]
+        if len(other._modules) == len(ran) < len(names):
+            kept = dict(zip(ran, other._modules, strict=True))
+    for name, theirs in kept.items():
+        child, twin = one._modules[name], None if other is None else other._modules.get(theirs)
+        assert child is not None
+        yield from _moved(
+            child, twin, called, f"{here}.{name}".lstrip("."), f"{there}.{theirs}".lstrip(".")
+        )
 
 
 def _by_path(network: nn.Module, trace: _Trace) -> dict[str, list[Tensor]]:

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oneshot_core import nn as onn
-from oneshot_core.space import GraphWhenFrozen, Repeat, choice
+from oneshot_core.space import Repeat, choice
 from oneshot_plugins.elastic.rule import LayerRule, pad_to
 
+from .graph import GraphWhenFrozen
 from .widths import computed
 
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from oneshot_core import nn as onn
 from oneshot_core.errors import SpaceError
-from oneshot_core.space import GraphWhenFrozen
 from oneshot_plugins.cells.cell import Cell
 
+from .graph import GraphWhenFrozen
 from .operations import OPERATIONS, DropPath, FactorizedReduce, relu_conv_norm
 from .partial_channels import PartialChannels, part_of
 

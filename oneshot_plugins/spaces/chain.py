@@ -6,8 +6,9 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from oneshot_core.space import GraphWhenFrozen, LayerChoice
+from oneshot_core.space import LayerChoice
 
+from .graph import GraphWhenFrozen
 from .partial_channels import PartialChannels, part_of
 
 

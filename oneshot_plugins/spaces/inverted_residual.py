@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from oneshot_core import nn as onn
-from oneshot_core.space import GraphWhenFrozen
+
+from .graph import GraphWhenFrozen
 
 
 class SqueezeExcite(GraphWhenFrozen):

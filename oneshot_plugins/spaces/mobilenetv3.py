@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from torch import Tensor, nn
 
 from oneshot_core import nn as onn
-from oneshot_core.space import GraphWhenFrozen, LayerChoice, Repeat, choice
+from oneshot_core.space import LayerChoice, Repeat, choice
 
+from .graph import GraphWhenFrozen
 from .inverted_residual import SqueezeExcite, conv_bn, inverted_residual
 from .widths import computed, rounded, scaled
 

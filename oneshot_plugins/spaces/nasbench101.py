@@ -21,7 +21,6 @@ from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import (
     Choice,
     Diagram,
-    GraphWhenFrozen,
     Link,
     MutableModule,
     Node,
@@ -34,6 +33,8 @@ from oneshot_core.space import (
 )
 from oneshot_plugins.elastic.rule import LayerRule, tensors_of
 from oneshot_plugins.supernets.joint import joint
+
+from .graph import GraphWhenFrozen
 
 KEPT = 256
 """Cells without data that are kept for the next time."""

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 from oneshot_core import Architecture
 from oneshot_core.errors import ArchitectureError, SpaceError
-from oneshot_core.space import Diagram, GraphWhenFrozen, LayerChoice, Link, Node
+from oneshot_core.space import Diagram, LayerChoice, Link, Node
+
+from .graph import GraphWhenFrozen
 
 Operation = Callable[[int, int], nn.Module]
 """Input channels, output channels -> a module that keeps height and width."""

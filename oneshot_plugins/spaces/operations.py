@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from oneshot_core import nn as onn
-from oneshot_core.space import GraphWhenFrozen
+
+from .graph import GraphWhenFrozen
 
 Operation = Callable[[int, int, bool], nn.Module]
 """``(width, stride, affine) -> module``; ``affine`` is that of its BatchNorms."""

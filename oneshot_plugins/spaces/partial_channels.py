@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from oneshot_core.errors import SpaceError
-from oneshot_core.space import GraphWhenFrozen
+
+from .graph import GraphWhenFrozen
 
 
 class PartialChannels(GraphWhenFrozen):

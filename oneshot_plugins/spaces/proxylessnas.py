@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from oneshot_core.space import GraphWhenFrozen, LayerChoice
+from oneshot_core.space import LayerChoice
 
+from .graph import GraphWhenFrozen
 from .inverted_residual import conv_bn, inverted_residual
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from oneshot_core.space import GraphWhenFrozen, LayerChoice, choice
+from oneshot_core.space import LayerChoice, choice
 
+from .graph import GraphWhenFrozen
 from .inverted_residual import conv_bn
 from .widths import computed
 

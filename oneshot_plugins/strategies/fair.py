@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from pytorch_lightning import LightningModule
 
@@ -10,7 +11,11 @@ from oneshot_core import MutationHook, Registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import Choice
 
+from ..distillation.distillation import DistillOptions
 from .paths import Path, PathSampling
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 MAX_PATHS = 64
 """A label with more choices than this is refused: each is a forward and backward pass."""
@@ -33,6 +38,7 @@ class FairSampling(PathSampling):
         mutation_hooks: see there.
         seed: see there.
         registry: see there.
+        **options: of the distillation, as for :class:`.UniformSampling`.
 
     Raises:
         StrategyError: at the start of a fit: a label has more choices than a step can run, or
@@ -52,8 +58,9 @@ class FairSampling(PathSampling):
         *,
         seed: int | None = None,
         registry: Registry | None = None,
+        **options: Unpack[DistillOptions],
     ) -> None:
-        super().__init__(model, mutation_hooks, seed=seed, registry=registry)
+        super().__init__(model, mutation_hooks, seed=seed, registry=registry, **options)
 
     def check_fit(self) -> None:
         super().check_fit()

@@ -10,15 +10,21 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+from pytorch_lightning import LightningModule
 from torch import Tensor, nn
 
+from oneshot_core import MutationHook, Registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import Choice
 
+from ..distillation.distillation import DistillOptions
 from .uniform import UniformSampling
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 Path = dict[str, Choice]
 
@@ -31,10 +37,17 @@ class PathSampling(UniformSampling):
     paths and batches.
     """
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
+    def __init__(
+        self,
+        model: LightningModule,
+        mutation_hooks: Sequence[MutationHook] | None = None,
+        *,
+        seed: int | None = None,
+        registry: Registry | None = None,
+        **options: Unpack[DistillOptions],
+    ) -> None:
+        super().__init__(model, mutation_hooks, seed=seed, registry=registry, **options)
         self._paths: list[Path] = []
-        self._training_batch: Any = None
 
     @abstractmethod
     def draw_paths(self) -> list[Path]:
@@ -49,22 +62,19 @@ class PathSampling(UniformSampling):
         return self.space.complete({}, self.decisions.rng) if drawn is None else drawn
 
     def path_loss(self, index: int, step: Callable[[], Any]) -> Any:
-        """Return the loss of one path, or what holds it; by default the user's.
+        """Return the loss of one path, or what holds it; by default that of :meth:`taught`.
 
         Args:
             index: of the path, which is set.
             step: the user's ``training_step``.
         """
-        return step()
+        return self.taught(step)
 
     def search_step(self, batch: Any, batch_idx: int) -> None:
         self.reseed("train", self.current_epoch, batch_idx)
         self._paths = self.draw_paths()
-        self._training_batch = batch
-        try:
+        with self.training_on(batch):
             self.advance_optimization()
-        finally:
-            self._training_batch = None
 
     def run_training_step(self, step: Callable[[], Any]) -> Any:
         """Return the user's output with the sum of the losses of all paths as its loss."""

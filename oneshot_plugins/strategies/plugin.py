@@ -64,6 +64,11 @@ def oneshot_components() -> list[Component]:
             "the largest network first, smaller choices phase by phase (Once-for-All)",
         ),
         _strategy(
+            "chain",
+            "chain:Chain",
+            "one size after another, each pruned from the one before and kept (Minitron)",
+        ),
+        _strategy(
             "enas",
             "enas:Enas",
             "paths drawn by a recurrent controller that is rewarded for good ones (ENAS)",
@@ -86,7 +91,10 @@ def oneshot_conformance() -> Conformance:
             "strategy:gdas": samples + "annealed",
             "strategy:fbnet": samples + "fbnet",
             "strategy:drnas": samples + "drnas",
+            "strategy:random": samples + "distilled",
+            "strategy:fair": samples + "distilled",
             "strategy:sandwich": samples + "sandwich",
+            "strategy:chain": samples + "chain",
             "strategy:shrinking": samples + "shrinking",
         }
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from oneshot_core import DecisionTable
 
@@ -49,9 +50,26 @@ def sandwich() -> Options:
         out: Tensor = model(batch)
         return out
 
-    return [{"n_random": 1}, {"distill": distill}]
+    return [{"n_random": 1}, {"distill": distill}, {"teacher": "original", "distill": outputs}]
 
 
 def shrinking() -> Options:
     # All open from the beginning, as some checks train for one epoch.
-    return [{"phases": [Phase(1, {"*": None})]}]
+    phases = {"phases": [Phase(1, {"*": None})]}
+    return [phases, {**phases, "teacher": "original", "distill": outputs}]
+
+
+def distilled() -> Options:
+    return [{}, {"teacher": "original", "distill": outputs}]
+
+
+def chain() -> Options:
+    # Both stages are reached by checks that train for one epoch.
+    short = {"sizes": 2, "epochs": 0.5}
+    return [short, {**short, "teacher": "previous", "distill": outputs}]
+
+
+def outputs(student: Any, teacher: Any, batch: Any) -> Tensor:
+    """A loss for whatever the networks of the checks give back."""
+    pairs = zip(tree_leaves(student), tree_leaves(teacher), strict=True)
+    return torch.stack([(one - other).square().mean() for one, other in pairs]).mean()

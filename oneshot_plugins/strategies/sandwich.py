@@ -3,41 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
 
 from oneshot_core import MutationHook, Registry
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning.kit import isolated_buffers, isolated_rng
 from oneshot_core.space import Choice
 
+from ..distillation.distillation import LARGEST, Distillation, DistillOptions, distillation_of
+from ..distillation.losses import Distill, soft_cross_entropy
 from .order import Order, by_size
 from .paths import Path, PathSampling
 
-Logits = Callable[[Any, Any], Tensor]
-"""Returns the logits of the user's module for a batch, with classes in the last dimension."""
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 class Sandwich(PathSampling):
     """Train the largest path, the smallest and ``n_random`` others with each batch.
 
-    The largest is trained by the user's loss. With ``distill`` the others learn its output
-    instead: their loss is the cross entropy with its soft labels, through which no gradient
-    goes. Without it all are trained by the user's loss. The gradient is the sum over the paths.
+    The largest is trained by the user's loss. With ``teacher="largest"`` the others learn its
+    output instead, through which no gradient goes: by default their loss is the cross entropy
+    with its soft labels. With another teacher, the largest learns from it like the others, beside
+    the user's loss. Without a teacher all are trained by the user's loss. The gradient is the sum
+    over the paths.
 
     Args:
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
         n_random: how many paths are drawn uniformly, beside the largest and the smallest.
-        distill: ``(model, batch) -> logits``, such as ``lambda model, batch: model(batch[0])``.
-            None trains without distillation.
+        distill: what is learned from the teacher; see :class:`.Distill`. Without ``teacher``, a
+            function ``(model, batch) -> logits``, such as ``lambda model, batch: model(batch[0])``:
+            that is short for ``teacher="largest", distill_at=function``.
         order: label -> choices from the smallest to the largest, where
             :func:`~.order.by_size` would be wrong.
         seed: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         registry: see there.
+        **options: of the distillation, as for :class:`.UniformSampling`; ``teacher`` may be
+            ``"largest"``, too.
 
     Raises:
         StrategyError: ``n_random`` is negative, or ``order`` does not fit.
@@ -55,23 +59,31 @@ class Sandwich(PathSampling):
         mutation_hooks: Sequence[MutationHook] | None = None,
         *,
         n_random: int = 2,
-        distill: Logits | None = None,
         order: Order | None = None,
         seed: int | None = None,
         registry: Registry | None = None,
+        **options: Unpack[DistillOptions],
     ) -> None:
-        super().__init__(model, mutation_hooks, seed=seed, registry=registry)
-        if n_random < 0 or not (distill is None or callable(distill)):
+        distill = options.get("distill")
+        if n_random < 0 or not (
+            options.get("teacher") is not None or distill is None or callable(distill)
+        ):
             raise StrategyError(
                 f"n_random={n_random}, distill={distill!r}",
-                expected="0 or more, and a function (model, batch) -> logits or None",
-                fix="distill=lambda model, batch: model(batch[0])",
+                expected="0 or more, and, without a teacher, a function (model, batch) -> logits "
+                "or None",
+                fix="distill=lambda model, batch: model(batch[0]), or say teacher='largest'",
             )
+        super().__init__(model, mutation_hooks, seed=seed, registry=registry, **options)
         self.n_random = n_random
-        self.distill = distill
         self.order = order
         self._ends: tuple[Path, Path] | None = None
-        self._soft_labels: Tensor | None = None
+
+    def make_distillation(self, options: DistillOptions) -> Distillation | None:
+        distill: Any = options.get("distill")
+        if options.get("teacher") is None and callable(distill):
+            return Distillation(None, distill, Distill("soft_cross_entropy"), option="distill")
+        return distillation_of(self.model, **options, others=[LARGEST])
 
     def ends(self) -> tuple[Path, Path]:
         """Return the smallest and the largest path; with constraints, of those that keep them."""
@@ -108,40 +120,18 @@ class Sandwich(PathSampling):
         return {decision.spec.label: decision.draw_uniform() for decision in self.decisions}
 
     def path_loss(self, index: int, step: Callable[[], Any]) -> Any:
-        if self.distill is None or len(self._paths) == 1:
+        distillation = self.distillation
+        if distillation is None or distillation.teacher is not None:
+            return self.taught(step)
+        if len(self._paths) == 1:
             return step()
         if index == 0:
-            labels, answer = self._teach(), step()
-            self._soft_labels = None if answer is None else labels
-            return answer
-        if self._soft_labels is None:  # the user skipped the batch
-            return None
-        return soft_cross_entropy(self._logits(), self._soft_labels)
-
-    @torch.no_grad()
-    def _teach(self) -> Tensor:
-        # With the same dropout as the user's step, which comes next, and no second trace in
-        # BatchNorm.
-        with isolated_rng(self.model), isolated_buffers(self.model):
-            return self._logits().softmax(-1)
-
-    def _logits(self) -> Tensor:
-        assert self.distill is not None
-        logits = self.distill(self.model, self._training_batch)
-        if not isinstance(logits, Tensor) or logits.dim() < 2:
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise StrategyError(
-                f"distill returned {found}",
-                expected="logits, a tensor of shape (batch, ..., classes)",
-                fix="distill=lambda model, batch: model(batch[0])",
-            )
-        return logits
+            return distillation.teach(self, step, self._training_batch)
+        return self.taught(step)
 
     def check_fit(self) -> None:
         super().check_fit()
         self.ends()
 
 
-def soft_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross entropy of ``logits`` with soft ``labels``, both ``(..., classes)``."""
-    return -(labels * logits.log_softmax(-1)).sum(-1).mean()
+__all__ = ["Sandwich", "soft_cross_entropy"]

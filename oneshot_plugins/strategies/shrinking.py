@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
 
 from pytorch_lightning import LightningModule
 
@@ -12,8 +13,12 @@ from oneshot_core import MutationHook, ParameterSpec, Registry
 from oneshot_core.errors import StrategyError
 from oneshot_core.space import Choice
 
+from ..distillation.distillation import DistillOptions
 from .order import Order, by_size
 from .paths import Path, PathSampling
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 
 @dataclass(frozen=True)
@@ -44,12 +49,14 @@ class ProgressiveShrinking(PathSampling):
             :func:`~.order.by_size` would be wrong.
         seed: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         registry: see there.
+        **options: of the distillation, as for :class:`.UniformSampling`. The paper's teacher is
+            the largest network, trained before: a module, or ``"original"`` after that training.
 
     Raises:
         StrategyError: ``n_paths`` or the epochs of a phase are less than 1.
 
-    Source: Cai et al., "Once-for-All", arXiv:1908.09791, section 3.3; without its distillation
-    from a network that was trained before.
+    Source: Cai et al., "Once-for-All", arXiv:1908.09791, section 3.3; its distillation from the
+    largest network is the option ``teacher``.
 
     Exact: the largest choices are opened first, and what is closed is not trained.
     """
@@ -64,8 +71,9 @@ class ProgressiveShrinking(PathSampling):
         order: Order | None = None,
         seed: int | None = None,
         registry: Registry | None = None,
+        **options: Unpack[DistillOptions],
     ) -> None:
-        super().__init__(model, mutation_hooks, seed=seed, registry=registry)
+        super().__init__(model, mutation_hooks, seed=seed, registry=registry, **options)
         if n_paths < 1 or (
             phases is not None and (not phases or any(p.epochs < 1 for p in phases))
         ):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 
 from oneshot_core import (
     Active,
@@ -20,6 +22,11 @@ from oneshot_core import (
 )
 from oneshot_core.errors import ArchitectureError, StrategyError
 from oneshot_core.space import Choice
+
+from ..distillation.cache import TeacherCache
+from ..distillation.distillation import Distillation, DistillOptions, distillation_of
+from ..distillation.losses import Losses
+from ..distillation.teacher import Output
 
 
 class UniformDecision(Decision):
@@ -59,8 +66,22 @@ class UniformSampling(BaseOneShotLightningModule):
     Args:
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
-        seed: see there.
+        teacher: from which every path learns beside the user's loss: ``"original"``, a frozen
+            copy of ``model`` as it is now; or a module, which is put into evaluation mode without
+            gradients. None: there is no teacher.
+        distill: what is learned from it: the name of a loss between outputs, a function
+            ``(student_output, teacher_output, batch) -> loss``, a mapping from paths of modules
+            to these, or a :class:`.Distill`. None is ``"kl"`` between logits.
+        distill_at: path of the module in ``model`` whose inputs the teacher gets, too, or a
+            function ``(model, batch) -> output``. None is the only submodule that has weights,
+            else ``model`` itself.
+        teacher_cache: a folder, or a :class:`.TeacherCache`, where outputs of the teacher are
+            kept for each sample of a fixed dataset.
+        seed: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         registry: see there.
+
+    Attributes:
+        distillation: what the options describe; None without a teacher.
 
     Source: Guo et al., "Single Path One-Shot Neural Architecture Search with Uniform
     Sampling", arXiv:1904.00420, section 3.2.
@@ -74,10 +95,30 @@ class UniformSampling(BaseOneShotLightningModule):
         model: LightningModule,
         mutation_hooks: Sequence[MutationHook] | None = None,
         *,
+        teacher: str | nn.Module | None = None,
+        distill: Losses = None,
+        distill_at: str | Output | None = None,
+        teacher_cache: str | os.PathLike[str] | TeacherCache | None = None,
         seed: int | None = None,
         registry: Registry | None = None,
     ) -> None:
         super().__init__(model, mutation_hooks, seed=seed, registry=registry)
+        options: DistillOptions = {
+            "teacher": teacher,
+            "distill": distill,
+            "distill_at": distill_at,
+            "teacher_cache": teacher_cache,
+        }
+        self.distillation = self.make_distillation(options)  # before the model is changed
+        self._training_batch: Any = None
+
+    def make_distillation(self, options: DistillOptions) -> Distillation | None:
+        """Return what the paths learn from a teacher; None if there is none.
+
+        Args:
+            options: as given to the strategy.
+        """
+        return distillation_of(self.model, **options)
 
     def make_decision(self, spec: ParameterSpec) -> Decision:
         return UniformDecision(spec)
@@ -98,7 +139,54 @@ class UniformSampling(BaseOneShotLightningModule):
     def search_step(self, batch: Any, batch_idx: int) -> None:
         self.reseed("train", self.current_epoch, batch_idx)
         self.resample()
-        self.advance_optimization()
+        with self.training_on(batch):
+            self.advance_optimization()
+
+    @contextmanager
+    def training_on(self, batch: Any) -> Iterator[None]:
+        """Let what is learned from a teacher be about ``batch`` inside the block."""
+        self._training_batch = batch
+        if self.distillation is not None:
+            self.distillation.begin_batch()
+        try:
+            yield
+        finally:
+            self._training_batch = None
+            if self.distillation is not None:
+                self.distillation.begin_batch()  # whose tensors may go
+
+    def run_training_step(self, step: Callable[[], Any]) -> Any:
+        return self.taught(step)
+
+    def taught(self, step: Callable[[], Any]) -> Any:
+        """Return the user's output, its loss together with that of the distillation.
+
+        A model without any choice is trained by the user's loss alone.
+
+        Args:
+            step: the user's ``training_step``.
+        """
+        if self.distillation is None or not self.nas_modules:
+            return step()
+        return self.distillation.step(self, step, self._training_batch)
+
+    def require_loss_of_training_step(self) -> None:
+        # Without a teacher run_training_step is that of the base class, which needs no loss.
+        own = type(self).run_training_step is not UniformSampling.run_training_step
+        if own or self.distillation is not None:
+            super().require_loss_of_training_step()
+
+    def check_fit(self) -> None:
+        super().check_fit()
+        if self.distillation is not None and self.nas_modules:
+            self.distillation.start(self)
+
+    def strategy_state(self) -> dict[str, Any]:
+        return {} if self.distillation is None else self.distillation.state()
+
+    def load_strategy_state(self, state: Mapping[str, Any]) -> None:
+        if self.distillation is not None:
+            self.distillation.load_state(state)
 
     def prepare_evaluation(self, stage: str, batch_idx: int) -> None:
         self.reseed(stage, self.current_epoch, batch_idx)

@@ -20,21 +20,19 @@ from oneshot_core.errors import SpaceError, StrategyError
 from oneshot_core.hooks import Memo, Options
 from oneshot_core.space import (
     Branches,
-    Chain,
     Choice,
     Gates,
-    InputChoice,
     LayerChoice,
     MutableModule,
     Patch,
-    Repeat,
     attribute_of,
-    reduce_inputs,
     running,
 )
 from oneshot_core.supernet import BaseSuperNetModule
 
+from .input_choice import InputChoice, reduce_inputs
 from .joint import joint
+from .repeat import Chain, Repeat
 
 P = TypeVar("P", bound=MutableModule)
 

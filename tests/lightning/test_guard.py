@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader, TensorDataset
 import oneshot_core as oneshot
 from oneshot_core import nn as onn
 from oneshot_core.errors import RankingError
+from oneshot_plugins.elastic.optional import make_optional
 
 
 class Net(pl.LightningModule):
@@ -215,3 +217,39 @@ def test_inspection_reports_it_as_a_problem(loader: Any) -> None:
         assert [problem.at for problem in found] == [where]
         assert "something else than the frozen network" in found[0].message
     assert not oneshot.inspect(Net(encoder_layer()), batch).problems
+
+
+class Forgetful(nn.Module):
+    """A block with a fault: a copy of it computes something else."""
+
+    def __init__(self, scale: float) -> None:
+        super().__init__()
+        self.inner = nn.Linear(16, 16)
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(x) * self.scale
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Forgetful:
+        copied = Forgetful(1.0)
+        copied.inner = copy.deepcopy(self.inner, memo)
+        return copied
+
+
+def test_blocks_behind_one_that_is_left_out_are_compared_with_those_that_moved_up(
+    loader: Any,
+) -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(*(nn.Sequential(nn.Linear(16, 16), nn.ReLU()) for _ in range(3)))
+    make_optional(body, ["0", "1", "2"], names=["first", "second", "third"])
+    search = oneshot.search(Net(body), "random", seed=0)
+    assert len(search.rank("all", loader, metric="val_loss", mode="min")) == 8
+
+
+def test_a_fault_of_a_block_that_moved_up_is_found(loader: Any) -> None:
+    torch.manual_seed(0)
+    body = nn.Sequential(nn.Linear(16, 16), Forgetful(1.0), Forgetful(2.0))
+    make_optional(body, ["0"], names=["first"])
+    search = oneshot.search(Net(body), "random", seed=0)
+    with pytest.raises(RankingError, match=r"'body\.2'"):
+        search.rank([{"first": False}], loader, metric="val_loss", mode="min")

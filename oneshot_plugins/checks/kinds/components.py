@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from difflib import get_close_matches
 
 from oneshot_core.discovery import FIRST_PARTY, REGISTERED, describe, import_target
@@ -98,8 +99,16 @@ def target_loads(subject: Subject) -> None:
 
 
 def handles_exist(subject: Subject) -> None:
-    """What it declares to handle are classes that can be imported; searching finds it by them."""
-    for handled in subject.record.component.handles:
+    """What it declares to handle are classes that can be imported; searching finds it by them.
+
+    An adapter may be for models of packages that are not installed; nothing is said of those.
+    """
+    handles = subject.record.component.handles
+    if subject.record.kind == "adapter":
+        handles = tuple(h for h in handles if importlib.util.find_spec(h.partition(".")[0]))
+        if not handles and subject.record.component.handles:
+            raise NothingToCheckError("the packages of its models are not installed")
+    for handled in handles:
         try:
             found = import_target(handled)
         except Exception as error:

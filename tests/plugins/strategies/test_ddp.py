@@ -65,6 +65,9 @@ class Net(LightningModule):
 def fit(name, strategy, *, ddp="ddp_find_unused_parameters_true", devices=2, data=None, **options):
     model = Net()
     torch.manual_seed(RANK)  # ranks draw differently: whatever the user does
+    if options.pop("apart", False):  # DDP gives all ranks the weights of the first
+        for parameter in model.parameters():
+            nn.init.normal_(parameter)
     if options.pop("learns", False):
         options["arch_dataloader"] = data or loader(10 + RANK)
         options.setdefault("arc_learning_rate", 0.05)
@@ -86,6 +89,8 @@ def fit(name, strategy, *, ddp="ddp_find_unused_parameters_true", devices=2, dat
         "weights": {k: v.detach().clone() for k, v in model.state_dict().items()},
         "alphas": [p.detach() for p in search.decisions.parameters()],
         "state": str(search.strategy_state()),
+        "stages": [list(n.state_dict().values()) for n in map(search.network, (0, 1))]
+            if name.endswith("chain") else [],
         "paths": model.paths,
         "steps": trainer.global_step,
         "error": error,
@@ -101,17 +106,19 @@ JOINT = {
     "darts": {}, "darts-2": {"strategy": "darts", "order": 2},
     "darts-fd": {"strategy": "darts", "order": 2, "hessian": "difference"},
     "gdas-2": {"strategy": "gdas", "order": 2}, "proxyless": {}, "fair": {}, "sandwich": {},
-    "enas": {"baseline_decay": 0.9},
+    "enas": {"baseline_decay": 0.9}, "chain": {"sizes": 2},
+    "taught": {"strategy": "fair", "teacher": "original", "distill_at": logits},
 }
+RANKED = ("fair", "sandwich", "chain", "taught")  # without architecture parameters
 if "LOCAL_RANK" not in os.environ:  # once, before there is a second process
     for name, options in JOINT.items():
         data = loader(10, batch_size=8)
-        learns = name not in ("fair", "sandwich")
+        learns = name not in RANKED
         fit(f"alone-{name}", **{"strategy": name, **options}, devices=1, data=data, learns=learns)
 for name, options in JOINT.items():
     data = loader(10, slice(RANK, None, 2))
     fit(f"joint-{name}", **{"strategy": name, **options}, data=data,
-        learns=name not in ("fair", "sandwich"))
+        learns=name not in RANKED)
 
 LEARN = {
     "darts": {}, "darts-2": {"strategy": "darts", "order": 2},
@@ -125,9 +132,12 @@ for name, options in LEARN.items():
 OTHERS = {
     "fair": {}, "sandwich": {"distill": logits},
     "shrinking": {"phases": [Phase(1), Phase(1, {"*": None})]},
+    "chain": {"teacher": "previous", "distill_at": logits},
+    "taught": {"strategy": "random", "teacher": "original", "distill_at": logits},
+    "shared": {"strategy": "random", "teacher": "original", "distill_at": logits, "apart": True},
 }
 for name, options in OTHERS.items():
-    fit(name, name, **options)
+    fit(name, options.pop("strategy", name), **options)
 for name in ("gdas", "proxyless", "fair", "sandwich"):
     fit(f"refused-{name}", name, learns=name in LEARN, ddp="ddp")
 """
@@ -146,8 +156,9 @@ LEARN = [
     "fbnet",
     "enas",
 ]
-OTHERS = ["fair", "sandwich", "shrinking"]
+OTHERS = ["fair", "sandwich", "shrinking", "chain", "taught", "shared"]
 JOINT = ["darts", "darts-2", "darts-fd", "gdas-2", "proxyless", "fair", "sandwich", "enas"]
+JOINT += ["chain", "taught"]
 REFUSED = ["gdas", "proxyless", "fair", "sandwich"]
 
 
@@ -221,6 +232,13 @@ def test_two_processes_do_what_one_does_on_both_their_batches(name: str, results
         assert torch.allclose(one, two, rtol=1e-8, atol=1e-11)
     for key, value in alone["weights"].items():
         assert torch.allclose(value, joint["weights"][key], rtol=1e-8, atol=1e-11), key
+
+
+def test_both_processes_keep_equal_stages(results: Any) -> None:
+    first, second = results["chain"]
+    assert len(first["stages"]) == 2
+    for stage, other in zip(first["stages"], second["stages"], strict=True):
+        assert all(torch.equal(one, two) for one, two in zip(stage, other, strict=True))
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -10,9 +10,8 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, fx, nn
 
-from ..errors import SpaceError
-from .mutable import Mutable
-from .spec import Candidate, Choice, ParameterSpec
+from oneshot_core.errors import SpaceError
+from oneshot_core.space import Candidate, Choice, Mutable, ParameterSpec
 
 Reduction = Literal["sum", "mean", "concat", "none"]
 

@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from torch import nn
 
-from ..errors import SpaceError
+from oneshot_core.errors import SpaceError
 
 
 @dataclass(frozen=True, slots=True)

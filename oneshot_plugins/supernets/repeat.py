@@ -9,12 +9,18 @@ from typing import Any, TypeAlias
 
 from torch import fx, nn
 
-from ..errors import SpaceError
-from .mutable import Branches, Gates, MutableModule, check_label
-from .running_network import running
-from .spec import Choice, ParameterSpec
-from .value import Value
-from .value_choice import ValueChoice
+from oneshot_core.errors import SpaceError
+from oneshot_core.space import (
+    Branches,
+    Choice,
+    Gates,
+    MutableModule,
+    ParameterSpec,
+    Value,
+    ValueChoice,
+    check_label,
+    running,
+)
 
 BlockFactory: TypeAlias = Callable[[int], nn.Module]
 
