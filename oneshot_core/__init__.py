@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from oneshot_plugins.pretrained.plan import Plan
     from oneshot_plugins.ranking.evaluation import Ranked, Ranking
     from oneshot_plugins.ranking.front import ParetoFront
+    from oneshot_plugins.run.checkpoint_io import AtomicCheckpointIO
     from oneshot_plugins.run.rows import LogCheckpointRow
     from oneshot_plugins.run.seeding import SeedEachBatch
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from .discovery import Registry
     from .hooks import MutationHook, no_default_hook
     from .hookspecs import Component, hookimpl
-    from .lightning import AtomicCheckpointIO, BaseOneShotLightningModule, search
+    from .lightning import BaseOneShotLightningModule, search
     from .model_space import ModelSpace
     from .optimizers import merge_optimizers
     from .space import (
@@ -59,7 +60,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     ".discovery": ("Registry",),
     ".hooks": ("MutationHook", "no_default_hook"),
     ".hookspecs": ("Component", "hookimpl"),
-    ".lightning": ("AtomicCheckpointIO", "BaseOneShotLightningModule", "search"),
+    ".lightning": ("BaseOneShotLightningModule", "search"),
     ".model_space": ("ModelSpace",),
     ".optimizers": ("merge_optimizers",),
     ".space": (
@@ -75,6 +76,7 @@ _NAMES: dict[str, tuple[str, ...]] = {
     "oneshot_plugins.pretrained.plan": ("Plan",),
     "oneshot_plugins.ranking.evaluation": ("Ranked", "Ranking"),
     "oneshot_plugins.ranking.front": ("ParetoFront",),
+    "oneshot_plugins.run.checkpoint_io": ("AtomicCheckpointIO",),
     "oneshot_plugins.run.rows": ("LogCheckpointRow",),
     "oneshot_plugins.run.seeding": ("SeedEachBatch",),
 }  # fmt: skip

@@ -114,20 +114,3 @@ def three_parts(what: str, expected: str = "", fix: str = "") -> str:
     parts = [f"  expected: {expected}"] * bool(expected) + [f"  fix: {fix}"] * bool(fix)
     ends = not parts or what.endswith((".", "?", ":")) or "\n" in what
     return "\n".join([what if ends else f"{what}.", *parts])
-
-
-def stopped_by_signal(error: BaseException) -> int | None:
-    """Return the exit code of a process that a signal has stopped; None if none has.
-
-    Lightning answers Ctrl-C with a SystemExit, and SIGTERM with a subclass of it; a plain
-    SystemExit is somebody's ``sys.exit()``.
-
-    Args:
-        error: what was raised.
-    """
-    stop = error.__cause__ if isinstance(error, KeyboardInterrupt) and error.__cause__ else error
-    if isinstance(stop, SystemExit) and type(stop).__name__ == "SIGTERMException":
-        return 128 + 15
-    if isinstance(stop, SystemExit):
-        stop = stop.__context__ or stop
-    return 128 + 2 if isinstance(stop, KeyboardInterrupt) else None

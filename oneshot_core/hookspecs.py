@@ -77,7 +77,8 @@ KINDS: Final[Mapping[str, Kind]] = MappingProxyType(
         ),
         "search_method": Kind(
             "function `(search, ...)`",
-            "`search.rank`, `search.pareto`, `search.evaluate`; names may be prefixed: `x.rank`",
+            "`search.rank`, `pareto`, `evaluate`, `top_k`, `drive_manually`; names may be "
+            "prefixed: `x.rank`",
         ),
         "check": Kind(
             "a `Check`, or a sequence of them", "`oneshot plugins check`, for components of a kind"

@@ -1,4 +1,4 @@
-"""Text of others, as a terminal can show it."""
+"""What passes between a terminal and a process: text that can be shown, signals that stop it."""
 
 from __future__ import annotations
 
@@ -21,3 +21,20 @@ def printable(text: str) -> str:
         else c
         for c in text
     )
+
+
+def stopped_by_signal(error: BaseException) -> int | None:
+    """Return the exit code of a process that a signal has stopped; None if none has.
+
+    Lightning answers Ctrl-C with a SystemExit, and SIGTERM with a subclass of it; a plain
+    SystemExit is somebody's ``sys.exit()``.
+
+    Args:
+        error: what was raised.
+    """
+    stop = error.__cause__ if isinstance(error, KeyboardInterrupt) and error.__cause__ else error
+    if isinstance(stop, SystemExit) and type(stop).__name__ == "SIGTERMException":
+        return 128 + 15
+    if isinstance(stop, SystemExit):
+        stop = stop.__context__ or stop
+    return 128 + 2 if isinstance(stop, KeyboardInterrupt) else None

@@ -64,7 +64,7 @@ MAY_IMPORT = {
     "run": {"costs", "ranking"},
     "search": {"ranking"},
     "spaces": {"cells", "elastic", "supernets"},
-    "strategies": {"costs", "distillation"},
+    "strategies": {"costs", "distillation", "ranking"},
 }
 """Which of our plugins imports which others."""
 
@@ -341,7 +341,7 @@ def test_the_core_names_no_algorithm_of_a_plugin() -> None:
 
 # --- budgets: they may only go down ---------------------------------------------------------------
 
-BUDGETS = {"kernel": 1180, "core": 11_970, "file": 450, "function": 60, "parameters": 12}
+BUDGETS = {"kernel": 1160, "core": 10_830, "file": 450, "function": 60, "parameters": 12}
 """Lines (of Python, docstrings included), and the parameters of one function. The core is to reach
 10,500."""
 

@@ -16,14 +16,8 @@ from typing import Any
 from .._version import __version__
 from ..discovery.registry import Registry, default_registry
 from ..discovery.settings import ALLOW, DENY
-from ..errors import (
-    OneShotError,
-    PluginLoadError,
-    PluginSettingsError,
-    stopped_by_signal,
-    three_parts,
-)
-from ..terminal import printable
+from ..errors import OneShotError, PluginLoadError, PluginSettingsError, three_parts
+from ..terminal import printable, stopped_by_signal
 from . import plugins
 from .parser import Parser
 

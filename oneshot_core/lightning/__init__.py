@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from .build import search
-from .checkpoint_io import AtomicCheckpointIO
 from .module import BaseOneShotLightningModule
 
-__all__ = ["AtomicCheckpointIO", "BaseOneShotLightningModule", "search"]
+__all__ = ["BaseOneShotLightningModule", "search"]

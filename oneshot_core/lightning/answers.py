@@ -32,7 +32,6 @@ from .facade import ModuleFacade
 from .host import is_fitting
 from .plugin_hooks import search_method
 from .preflight import require_choices
-from .top_k import most_probable
 from .walk import Walk
 
 if TYPE_CHECKING:
@@ -257,7 +256,9 @@ class Answers(ModuleFacade):
             if any(label not in self.decisions for label in module.search_space_spec()):
                 alone |= module.export(alone)
         fixed = {label: choice for label, choice in alone.items() if label not in self.decisions}
-        return most_probable(self.space, self.decisions, k, relative=True, fixed=fixed | memo)
+        found: list[dict[str, Choice]]
+        found = search_method("top_k", self.registry)(self, k, fixed | memo)
+        return found
 
     def _require_preference(self) -> None:
         """Refuse to answer before any fit what the search was made with.

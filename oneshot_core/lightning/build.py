@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from pytorch_lightning import LightningModule
@@ -17,6 +17,7 @@ from .module import BaseOneShotLightningModule
 from .trees import tree_of
 
 _LOG = logging.getLogger(__name__)
+_FIRST = ("self", "model")
 
 
 def search(
@@ -86,31 +87,24 @@ def _check_options(cls: type, strategy: object, given: dict[str, Any]) -> None:
 
 
 def _options(cls: type) -> list[str] | None:
-    """Return the names of what a constructor takes; None if that may be anything.
-
-    What ``**options: Unpack[...]`` hands on is what the next class in line takes.
-    """
-    known: dict[str, None] = {}
-    for base in cls.__mro__:
-        if "__init__" not in base.__dict__:
-            continue
-        parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-        rest = [p for p in parameters if p.kind is p.VAR_KEYWORD]
-        known |= dict.fromkeys(p.name for p in parameters if p not in rest)
-        if not rest:
-            return [name for name in known if name not in ("self", "model")]
-        if "Unpack" not in str(rest[0].annotation):
-            return None
-    return None
+    """Return the names of what a constructor takes; None if that may be anything."""
+    found = list(_parameters(cls))
+    rest = [p for p in found if p.kind is p.VAR_KEYWORD]
+    if any("Unpack" not in str(p.annotation) for p in rest):
+        return None
+    return list(dict.fromkeys(p.name for p in found if p not in rest and p.name not in _FIRST))
 
 
 def takes(cls: type, name: str) -> bool:
     """Say whether a constructor takes an argument, or hands on to one that does."""
+    return any(p.name == name for p in _parameters(cls) if p.kind is not p.VAR_KEYWORD)
+
+
+def _parameters(cls: type) -> Iterator[inspect.Parameter]:
+    """Yield what a constructor takes. What its ``**options`` hands on, the next class takes."""
     for base in cls.__mro__:
         if "__init__" in base.__dict__:
-            parameters = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
-            if any(p.name == name for p in parameters):
-                return True
-            if not any(p.kind is p.VAR_KEYWORD for p in parameters):
-                return False
-    return False
+            found = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]
+            yield from found
+            if not any(p.kind is p.VAR_KEYWORD for p in found):
+                return

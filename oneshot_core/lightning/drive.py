@@ -10,9 +10,9 @@ from pytorch_lightning.utilities import rank_zero_info
 
 from ..architecture import Architecture
 from ..errors import OneShotError, StrategyError
-from .host import Host, is_fitting
-from .manual import ManualDriver, SchedulerSteps, batch_index
-from .own_step import OwnStep, is_defined_by_strategy, is_of_base, owns_batch
+from .drivers import Driver, SchedulerSteps, batch_index
+from .host import Host, is_defined_by_strategy, is_fitting, is_of_base, owns_batch
+from .plugin_hooks import search_method
 
 
 class Driven(Host, Protocol):
@@ -35,7 +35,7 @@ class Drive:
         inside_loop: whether the steps of the running fit are surrounded by the search.
     """
 
-    chosen: ManualDriver | None
+    chosen: Driver | None
 
     def __init__(self, search: Host, automatic: bool | None) -> None:
         self.search = search
@@ -50,13 +50,21 @@ class Drive:
         cls = type(self.search)
         if not owns_batch(cls) if automatic is None else automatic:
             self.chosen = None
-        elif is_defined_by_strategy(cls, "training_step"):
-            self.chosen = OwnStep(self.search)
         else:
-            self.chosen = ManualDriver(self.search, 1, None, None)
+            own = is_defined_by_strategy(cls, "training_step")
+            self.drive_by("drive_own_step" if own else "drive_manually")
+
+    def drive_by(self, name: str, *settings: Any) -> None:
+        """Let the weights be trained by the driver that a plugin offers under this name.
+
+        Raises:
+            UnknownComponentError: no plugin offers one.
+            StrategyError: a setting is out of range.
+        """
+        self.chosen = search_method(name, self.search.registry)(self.search, *settings)
 
     @property
-    def manual(self) -> ManualDriver | None:
+    def manual(self) -> Driver | None:
         """What trains the weights by hand; None if Lightning or the user's module does."""
         is_overridden = not is_of_base(type(self.search), "automatic_optimization")
         return None if is_overridden and self.search.automatic_optimization else self.chosen
@@ -151,7 +159,7 @@ class Drive:
         if owns_batch(type(search)):  # else search_step has drawn already
             search.reseed("train", search.current_epoch, batch_index(search.trainer))
         try:
-            if isinstance(driver, OwnStep):
+            if driver is not None and driver.begins_with_loss:
                 return driver.run(lambda: step(*args, **kwargs))
             output = step(*args, **kwargs)
         except Exception as error:
@@ -164,7 +172,7 @@ class Drive:
     def advance(self, loss: Any, batch_idx: int | None, *clipping: Any) -> None:
         """Do ``advance_optimization`` of the search; arguments and errors are the same."""
         name, driver = type(self.search).__name__, self.manual
-        if isinstance(driver, OwnStep):
+        if driver is not None and driver.begins_with_loss:
             driver.advance(loss, batch_idx, *clipping)
         elif any(value is not None for value in (loss, batch_idx, *clipping)):
             raise StrategyError(

@@ -15,15 +15,16 @@ and why. A test reads the installed Lightning and fails for one that is missing.
 
 from __future__ import annotations
 
-from typing import Any, Final, Literal
+from collections.abc import Iterator
+from typing import Any, Final, Literal, cast
 
 from pytorch_lightning import LightningModule
 
 from ..optimizers import normalised
 from ..space.running_network import running
 from .drive import Driven, note_path
-from .manual import batch_index
-from .own_step import is_defined_by_strategy
+from .drivers import batch_index
+from .host import is_defined_by_strategy
 from .plugin_hooks import optimizer_shapes
 from .trees import tree_of
 
@@ -37,126 +38,83 @@ the search's. ``inherit``: Lightning's, which does the same on both.
 """
 
 
-def _each(kind: Kind, reason: str, names: str) -> dict[str, tuple[Kind, str]]:
-    return {name: (kind, reason) for name in names.split()}
+_TABLE = """
+delegate: the user's hook, called by the loops exactly as on a bare module
+    training_step validation_step test_step predict_step
+    configure_optimizers configure_callbacks configure_gradient_clipping
+    optimizer_step optimizer_zero_grad backward lr_scheduler_step
+    on_before_zero_grad on_before_backward on_after_backward on_before_optimizer_step
+    on_train_start on_train_end on_train_epoch_start on_train_epoch_end
+    on_train_batch_start on_train_batch_end
+    on_validation_start on_validation_end on_validation_epoch_start on_validation_epoch_end
+    on_validation_batch_start on_validation_batch_end
+    on_validation_model_eval on_validation_model_train on_validation_model_zero_grad
+    on_test_start on_test_end on_test_epoch_start on_test_epoch_end
+    on_test_batch_start on_test_batch_end on_test_model_eval on_test_model_train
+    on_predict_start on_predict_end on_predict_epoch_start on_predict_epoch_end
+    on_predict_batch_start on_predict_batch_end on_predict_model_eval
+    prepare_data setup teardown configure_model configure_sharded_model
+    train_dataloader val_dataloader test_dataloader predict_dataloader
+    on_before_batch_transfer transfer_batch_to_device on_after_batch_transfer
+own: the search is set up and taken down around the user's hook
+    on_fit_start on_fit_end
+own: a search may be driven by hand
+    automatic_optimization
+own: the search's state is one extra entry beside the user's
+    on_save_checkpoint on_load_checkpoint
+own: a class-level forward: DDP assigns to it and restores it
+    forward
+own: a wrapper cannot be built from a file alone
+    load_from_checkpoint
+own: optimizers may hold parameters of the search, and a sharded checkpoint names them
+    named_parameters
+inherit: asks whether the search optimizes manually, which a driver may do for a user who does not
+    manual_backward
+inherit: for the user's own constructor; the wrapper has no hyperparameters
+    save_hyperparameters remove_ignored_hparams
+move: an override of the user's runs; the architecture parameters follow
+    to cpu cuda ipu xpu mtia double half float bfloat16 type to_empty share_memory _apply
+    train eval
+call: acts on the weights, not on the architecture; an override of the user's runs
+    zero_grad requires_grad_ freeze unfreeze apply compile
+call: the user's module shows its submodules, weights and buffers, under its own names
+    modules named_modules children named_children parameters buffers named_buffers
+    get_submodule set_submodule get_parameter get_buffer extra_repr
+call: keys, tensors and messages are those of the user's module; also inside another module
+    state_dict load_state_dict _save_to_state_dict _load_from_state_dict
+inherit: torch asks the class whether they are overridden; it meets the user's in its state_dict
+    get_extra_state set_extra_state
+call: the user's module is what is called inside its own steps
+    register_forward_hook register_forward_pre_hook register_backward_hook
+    register_full_backward_hook register_full_backward_pre_hook
+    register_state_dict_pre_hook register_state_dict_post_hook
+    register_load_state_dict_pre_hook register_load_state_dict_post_hook
+call: metric names are those of the user's module, without a prefix
+    log log_dict
+call: the strategy's are hidden from the user
+    optimizers lr_schedulers
+call: the user's module is exported
+    to_onnx to_torchscript to_tensorrt
+call: acts on the trainer, the same for both modules; an override of the user's runs
+    clip_gradients toggle_optimizer untoggle_optimizer toggled_optimizer all_gather print
+register: a strategy's constructor registers with the search, everybody else with the user's module
+    register_buffer register_parameter register_module add_module
+forward: read from and written to the user's module, which may define it by itself
+    trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
+    device dtype device_mesh example_input_array strict_loading hparams hparams_initial
+"""
+"""A line that is not indented says what is done, and why; those below it name the members."""
 
 
-TREATMENT: Final[dict[str, tuple[Kind, str]]] = {
-    **_each(
-        "delegate",
-        "the user's hook, called by the loops exactly as on a bare module",
-        """
-        training_step validation_step test_step predict_step
-        configure_optimizers configure_callbacks configure_gradient_clipping
-        optimizer_step optimizer_zero_grad backward lr_scheduler_step
-        on_before_zero_grad on_before_backward on_after_backward on_before_optimizer_step
-        on_train_start on_train_end on_train_epoch_start on_train_epoch_end
-        on_train_batch_start on_train_batch_end
-        on_validation_start on_validation_end on_validation_epoch_start on_validation_epoch_end
-        on_validation_batch_start on_validation_batch_end
-        on_validation_model_eval on_validation_model_train on_validation_model_zero_grad
-        on_test_start on_test_end on_test_epoch_start on_test_epoch_end
-        on_test_batch_start on_test_batch_end on_test_model_eval on_test_model_train
-        on_predict_start on_predict_end on_predict_epoch_start on_predict_epoch_end
-        on_predict_batch_start on_predict_batch_end on_predict_model_eval
-        prepare_data setup teardown configure_model configure_sharded_model
-        train_dataloader val_dataloader test_dataloader predict_dataloader
-        on_before_batch_transfer transfer_batch_to_device on_after_batch_transfer
-        """,
-    ),
-    **_each(
-        "own",
-        "the search is set up and taken down around the user's hook",
-        "on_fit_start on_fit_end",
-    ),
-    **_each("own", "a search may be driven by hand", "automatic_optimization"),
-    **_each(
-        "own",
-        "the search's state is one extra entry beside the user's",
-        "on_save_checkpoint on_load_checkpoint",
-    ),
-    **_each("own", "a class-level forward: DDP assigns to it and restores it", "forward"),
-    **_each("own", "a wrapper cannot be built from a file alone", "load_from_checkpoint"),
-    **_each(
-        "own",
-        "optimizers may hold parameters of the search, and a sharded checkpoint names them",
-        "named_parameters",
-    ),
-    **_each(
-        "inherit",
-        "asks whether the search optimizes manually, which a driver may do for a user who does not",
-        "manual_backward",
-    ),
-    **_each(
-        "inherit",
-        "for the user's own constructor; the wrapper has no hyperparameters",
-        "save_hyperparameters remove_ignored_hparams",
-    ),
-    **_each(
-        "move",
-        "an override of the user's runs; the architecture parameters follow",
-        """
-        to cpu cuda ipu xpu mtia double half float bfloat16 type to_empty share_memory _apply
-        train eval
-        """,
-    ),
-    **_each(
-        "call",
-        "acts on the weights, not on the architecture; an override of the user's runs",
-        "zero_grad requires_grad_ freeze unfreeze apply compile",
-    ),
-    **_each(
-        "call",
-        "the user's module shows its submodules, weights and buffers, under its own names",
-        """
-        modules named_modules children named_children parameters buffers named_buffers
-        get_submodule set_submodule get_parameter get_buffer extra_repr
-        """,
-    ),
-    **_each(
-        "call",
-        "keys, tensors and messages are those of the user's module; also inside another module",
-        "state_dict load_state_dict _save_to_state_dict _load_from_state_dict",
-    ),
-    **_each(
-        "inherit",
-        "torch asks the class whether they are overridden; it meets the user's in its state_dict",
-        "get_extra_state set_extra_state",
-    ),
-    **_each(
-        "call",
-        "the user's module is what is called inside its own steps",
-        """
-        register_forward_hook register_forward_pre_hook register_backward_hook
-        register_full_backward_hook register_full_backward_pre_hook
-        register_state_dict_pre_hook register_state_dict_post_hook
-        register_load_state_dict_pre_hook register_load_state_dict_post_hook
-        """,
-    ),
-    **_each(
-        "call", "metric names are those of the user's module, without a prefix", "log log_dict"
-    ),
-    **_each("call", "the strategy's are hidden from the user", "optimizers lr_schedulers"),
-    **_each("call", "the user's module is exported", "to_onnx to_torchscript to_tensorrt"),
-    **_each(
-        "call",
-        "acts on the trainer, the same for both modules; an override of the user's runs",
-        "clip_gradients toggle_optimizer untoggle_optimizer toggled_optimizer all_gather print",
-    ),
-    **_each(
-        "register",
-        "a strategy's constructor registers with the search, everybody else with the user's module",
-        "register_buffer register_parameter register_module add_module",
-    ),
-    **_each(
-        "forward",
-        "read from and written to the user's module, which may define it by itself",
-        """
-        trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
-        device dtype device_mesh example_input_array strict_loading hparams hparams_initial
-        """,
-    ),
-}
+def _read(table: str) -> Iterator[tuple[str, tuple[Kind, str]]]:
+    for line in filter(None, table.splitlines()):
+        if line[0] != " ":
+            kind, reason = cast("tuple[Kind, str]", tuple(line.split(": ", 1)))
+        else:
+            yield from ((name, (kind, reason)) for name in line.split())
+
+
+TREATMENT: Final = dict(_read(_TABLE))
 
 PASSED_ON: Final = tuple(
     name

@@ -74,3 +74,26 @@ class Host(Walked, Protocol):
 def is_fitting(model: LightningModule) -> bool:
     """Say whether a user's module is being trained."""
     return model._trainer is not None and bool(model._trainer.training)
+
+
+def is_defined_by_strategy(cls: type, name: str) -> bool:
+    """Say whether a class of searches got its hook ``name`` from a strategy."""
+    owner = _owner(cls, name)
+    return owner != f"{__package__}.facade" and owner.partition(".")[0] not in (
+        "pytorch_lightning",
+        "lightning",
+    )
+
+
+def is_of_base(cls: type, name: str) -> bool:
+    """Say whether a class of searches leaves ``name`` as the base class of strategies has it."""
+    return _owner(cls, name) == f"{__package__}.module"
+
+
+def owns_batch(cls: type) -> bool:
+    """Say whether a strategy does with ``training_step`` what others do with ``search_step``."""
+    return is_defined_by_strategy(cls, "training_step") and is_of_base(cls, "search_step")
+
+
+def _owner(cls: type, name: str) -> str:
+    return next(base.__module__ for base in cls.__mro__ if name in base.__dict__)

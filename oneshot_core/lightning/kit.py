@@ -10,24 +10,27 @@ that define them are not part of the public interface.
 ``isolated_*``, ``discarded_logs``   put back one kind of state: random numbers, buffers, ...
 :func:`listed`                       what ``architecture_optimizers()`` returned, as a list
 :func:`to_device`                    move a batch as the Trainer moves it
-:func:`first_batches`, ``cached``    batches of a loader under a generator state of our own
+:func:`first_batches`                batches of a loader under a generator state of our own
 :func:`tree_of`, :class:`Tree`       the package of a Lightning object, and its twin classes
-:func:`as_lightning_module`          a plain module as a LightningModule
 :func:`plugin_hooks`                 the installed mutation hooks, in their order
 :func:`hooks_in_order`               all hooks of a search, as the walk asks them
 :func:`options_of_hooks`             what every hook of a search gets as its last argument
+:func:`read_checkpoint`              what is in a checkpoint, if it is a whole one
+:class:`Driver`                      trains weights by hand, as ``search.drive_manually()`` does
+:class:`Host`, :func:`batch_index`   a search as a driver sees it; the position of its batch
 :func:`takes`                        whether the constructor of a strategy takes an argument
-:func:`most_probable`                the most probable architectures of a decision table
 ===================================  =========================================================
 """
 
 from __future__ import annotations
 
 from .architecture_step import listed, unnoticed, users_loss
-from .batches import cached, first_batches, to_device
+from .batches import first_batches, to_device
 from .build import takes
-from .checkpoint_io import require_entries
+from .checkpoint_io import is_url, read_checkpoint, require_entries
+from .drivers import Driver, batch_index
 from .forwarding import InnerHook
+from .host import Host
 from .isolation import (
     device_of,
     discarded_logs,
@@ -38,31 +41,30 @@ from .isolation import (
     seed_generators,
 )
 from .plugin_hooks import hooks_in_order, options_of_hooks, plugin_hooks
-from .top_k import most_probable
 from .trees import HOME, Tree, count_as, is_lightning_module, tree_in, tree_of
-from .wrapped import as_lightning_module, has_forward
 
 __all__ = [
     "HOME",
+    "Driver",
+    "Host",
     "InnerHook",
     "Tree",
-    "as_lightning_module",
-    "cached",
+    "batch_index",
     "count_as",
     "device_of",
     "discarded_logs",
     "first_batches",
-    "has_forward",
     "hooks_in_order",
     "is_lightning_module",
+    "is_url",
     "isolated_attributes",
     "isolated_buffers",
     "isolated_metrics",
     "isolated_rng",
     "listed",
-    "most_probable",
     "options_of_hooks",
     "plugin_hooks",
+    "read_checkpoint",
     "require_entries",
     "seed_generators",
     "takes",

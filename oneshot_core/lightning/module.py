@@ -38,8 +38,7 @@ from .checkpoint_io import read_checkpoint
 from .drive import Drive
 from .engine import install_engine, remove_engine
 from .forwarding import install_hooks
-from .manual import ManualDriver
-from .own_step import is_defined_by_strategy
+from .host import is_defined_by_strategy
 from .plugin_hooks import optimizer_shapes
 from .preflight import missing_loader, require_fit, require_loss
 from .trees import is_lightning_module, tree_of
@@ -234,7 +233,7 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
 
         A strategy may define ``training_step`` instead, as the reference's do: it runs
         ``self.model.training_step`` itself, and gives the loss to this method. The weights are
-        then trained by hand (:mod:`oneshot_core.lightning.manual` says what differs), with the
+        then trained by hand (:mod:`oneshot_plugins.strategies.manual` says what differs), with the
         Trainer's accumulation and clipping. Of several losses in a step each is divided by their
         number. The architecture parameters get the gradient of the loss, too.
 
@@ -325,7 +324,7 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
         """Train the weights under Lightning's manual optimization; return the search itself.
 
         Call it before the fit. Training is then not exactly that of the bare module;
-        :mod:`oneshot_core.lightning.manual` says where.
+        :mod:`oneshot_plugins.strategies.manual` says where.
 
         Args:
             accumulate_grad_batches: instead of the Trainer's, which refuses it here.
@@ -335,9 +334,8 @@ class BaseOneShotLightningModule(Answers, metaclass=_MutatedWhenBuilt):
         Raises:
             StrategyError: an argument is out of range.
         """
-        self._drive.chosen = ManualDriver(
-            self, accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm
-        )
+        settings = accumulate_grad_batches, gradient_clip_val, gradient_clip_algorithm
+        self._drive.drive_by("drive_manually", *settings)
         return self
 
     def advance_lr_schedulers(self, batch_idx: int | None = None) -> None:

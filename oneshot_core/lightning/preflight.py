@@ -10,8 +10,7 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import MissingDataError, StrategyError
 from .checkpoint_io import require_folders
-from .host import Host, Walked
-from .own_step import is_of_base
+from .host import Host, Walked, is_of_base
 from .trees import tree_of
 
 

@@ -9,8 +9,9 @@ from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 from oneshot_core.discovery import Record, Registry, describe, import_target
-from oneshot_core.errors import ConformanceError, OneShotError, PluginLoadError, stopped_by_signal
+from oneshot_core.errors import ConformanceError, OneShotError, PluginLoadError
 from oneshot_core.hookspecs import Conformance
+from oneshot_core.terminal import stopped_by_signal
 
 from .report import Result
 

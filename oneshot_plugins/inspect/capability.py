@@ -13,7 +13,7 @@ from oneshot_core.discovery import Registry, import_target
 from oneshot_core.errors import PluginLoadError, UnknownComponentError
 from oneshot_core.hooks import MutationHook
 from oneshot_core.lightning import BaseOneShotLightningModule, search
-from oneshot_core.lightning.kit import as_lightning_module, hooks_in_order, options_of_hooks, takes
+from oneshot_core.lightning.kit import hooks_in_order, options_of_hooks, takes
 from oneshot_core.space import Choice
 from oneshot_core.supernet import BaseSuperNetModule
 
@@ -21,6 +21,7 @@ from .copies import already_mutated
 from .feed import Feed
 from .probe import condensed, located, mutate_what_can_be, run
 from .report import Capability, Refusal
+from .wrapped import as_lightning_module
 
 MAX_REFUSALS = 10
 """So many failures of a forward pass are looked for."""

@@ -11,8 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from oneshot_core.errors import InspectionError
-from oneshot_core.lightning.kit import has_forward, is_lightning_module
+from oneshot_core.lightning.kit import is_lightning_module
 from oneshot_plugins.costs.nests import leaves
+
+from .wrapped import has_forward
 
 
 @dataclass(frozen=True)

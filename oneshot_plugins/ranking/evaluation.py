@@ -35,7 +35,6 @@ from oneshot_core.files import write_text
 from oneshot_core.lightning import BaseOneShotLightningModule
 from oneshot_core.lightning.kit import (
     Tree,
-    cached,
     discarded_logs,
     first_batches,
     isolated_attributes,
@@ -73,6 +72,7 @@ from .baselines import (
     refuse_truth_alone,
     true_values,
 )
+from .batches import cached
 from .better import UNTRAINED, better_row
 from .guard import COMPARED, ComparedStep
 from .show import baselines_tables, grouped, html, ranking_figure, ranking_table

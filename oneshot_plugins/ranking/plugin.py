@@ -1,4 +1,4 @@
-"""Offer the methods ``rank``, ``pareto`` and ``evaluate`` of a search to the registry."""
+"""Offer the methods of a search that score and compare architectures to the registry."""
 
 from __future__ import annotations
 
@@ -25,5 +25,11 @@ def oneshot_components() -> list[Component]:
             "evaluate",
             "oneshot_plugins.ranking.evaluation:evaluate",
             summary="score one architecture by what validation_step logs",
+        ),
+        Component(
+            "search_method",
+            "top_k",
+            "oneshot_plugins.ranking.top_k:top_k",
+            summary="find the most probable architectures, those that keep the constraints",
         ),
     ]

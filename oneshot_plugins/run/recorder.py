@@ -17,10 +17,10 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 import oneshot_core
 from oneshot_core import BaseOneShotLightningModule, BaseSuperNetModule
-from oneshot_core.errors import stopped_by_signal
 from oneshot_core.files import write_text
 from oneshot_core.lightning.kit import tree_of
 from oneshot_core.space import diagrams_in
+from oneshot_core.terminal import stopped_by_signal
 from oneshot_plugins.ranking.baselines import finite, finite_values
 
 from .folder import PROBABILITIES_SCHEMA, RUN_SCHEMA, RunError, RunFolder

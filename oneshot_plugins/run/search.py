@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from oneshot_core.cli.parser import Parser
-from oneshot_core.errors import stopped_by_signal
+from oneshot_core.terminal import stopped_by_signal
 
 from .folder import RunError, RunFolder
 from .words import explained, require_jsonargparse

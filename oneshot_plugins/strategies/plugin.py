@@ -73,6 +73,18 @@ def oneshot_components() -> list[Component]:
             "enas:Enas",
             "paths drawn by a recurrent controller that is rewarded for good ones (ENAS)",
         ),
+        Component(
+            "search_method",
+            "drive_manually",
+            "oneshot_plugins.strategies.manual:ManualDriver",
+            summary="train the weights under Lightning's manual optimization",
+        ),
+        Component(
+            "search_method",
+            "drive_own_step",
+            "oneshot_plugins.strategies.own_step:OwnStep",
+            summary="train the weights from a training_step of the strategy",
+        ),
     ]
 
 

@@ -14,8 +14,8 @@ from pytorch_lightning import Trainer
 
 from oneshot_core import Architecture, BaseOneShotLightningModule
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning.kit import most_probable
 from oneshot_core.space import Candidate, Choice
+from oneshot_plugins.ranking.top_k import most_probable
 
 from .darts import SoftmaxDecision
 

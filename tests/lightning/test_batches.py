@@ -16,14 +16,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
 
 from oneshot_core.errors import StrategyError
-from oneshot_core.lightning import batches as batches_module
-from oneshot_core.lightning.batches import (
-    ArchitectureBatches,
-    CachedBatches,
-    cached,
-    first_batches,
-    to_device,
-)
+from oneshot_core.lightning.batches import ArchitectureBatches, first_batches, to_device
+from oneshot_plugins.ranking import batches as batches_module
+from oneshot_plugins.ranking.batches import CachedBatches, cached
 
 MODULE = nn.ReLU()
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from oneshot_core.decision import DecisionTable
-from oneshot_core.lightning.top_k import most_probable
 from oneshot_core.model_space import ModelSpace
 from oneshot_core.space import InputChoice, LayerChoice, ParameterSpec, Repeat
+from oneshot_plugins.ranking.top_k import most_probable
 from oneshot_plugins.strategies.darts import SoftmaxDecision
 
 

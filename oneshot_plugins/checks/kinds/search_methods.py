@@ -6,7 +6,7 @@ import inspect
 
 from ..case import Subject, checks, require
 
-NAMES = ("rank", "pareto", "evaluate")
+NAMES = ("rank", "pareto", "evaluate", "top_k", "drive_manually", "drive_own_step")
 """The methods of a search that ask the registry."""
 
 

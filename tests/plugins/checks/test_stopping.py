@@ -14,7 +14,7 @@ import pytest
 
 from oneshot_core import Registry
 from oneshot_core.cli import main
-from oneshot_core.errors import stopped_by_signal
+from oneshot_core.terminal import stopped_by_signal
 from oneshot_core.testing import Case, cases
 from oneshot_plugins.strategies.uniform import UniformSampling
 from oneshot_plugins.supernets.modules import MixedLayer

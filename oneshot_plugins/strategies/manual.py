@@ -2,7 +2,7 @@
 
 The other drivers let Lightning's automatic optimization train the weights. This one, which a
 user asks for with :meth:`drive_manually
-<oneshot_core.lightning.module.BaseOneShotLightningModule.drive_manually>`, tells Lightning that
+<oneshot_core.BaseOneShotLightningModule.drive_manually>`, tells Lightning that
 optimization is manual and does by itself what is then left out: accumulation, clipping after
 unscaling, hooks around the step, schedulers with interval, frequency, monitor and plateau.
 
@@ -21,119 +21,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pytorch_lightning import Trainer
 from torch import Tensor
 
-from ..errors import StrategyError
-from ..optimizers import OptimizerPlan
-from .host import Host
-from .isolation import device_of
+from oneshot_core.errors import StrategyError
+from oneshot_core.lightning.kit import Driver, Host, device_of
+from oneshot_core.optimizers import OptimizerPlan
 
 UNSUPPORTED_CALLBACKS = ("StochasticWeightAveraging", "GradientAccumulationScheduler")
 
 
-def batch_index(trainer: Trainer) -> int:
-    """Return the position of the batch of a fit that is running."""
-    return int(trainer.fit_loop.epoch_loop.batch_idx)
-
-
-class SchedulerSteps:
-    """Steps schedulers when Lightning would: under manual optimization it steps none.
-
-    Here those of the architecture, beside a user who steps their own.
-
-    Args:
-        search: whose schedulers are stepped.
-    """
-
-    accumulate_grad_batches = 1
-
-    def __init__(self, search: Host) -> None:
-        self.search = search
-        self._due: int | None = None
-        """Batch after which schedulers that monitor a metric wait for the validation."""
-        self._advanced: tuple[int, int] | None = None
-        """Epoch and batch after which schedulers were stepped last."""
-        self._ended: int | None = None
-        """Epoch at whose end they were."""
-
-    def configs(self) -> list[Any]:
-        """Return what is stepped, as Lightning keeps it."""
-        configs = self.search.trainer.lr_scheduler_configs
-        return [c for c in configs if self.search.is_architecture_scheduler(c.scheduler)]
-
-    def advance_lr_schedulers(self, batch_idx: int | None = None) -> None:
-        """Step the schedulers that are due after this batch, if that was not done.
-
-        Those that monitor a metric wait for the validation.
-
-        Args:
-            batch_idx: what frequencies are counted by. None is the position of the batch.
-        """
-        if batch_idx is None:
-            batch_idx = batch_index(self.search.trainer)
-        self._step_schedulers(batch_idx, self._is_step(batch_idx))
-
-    def _step_schedulers(self, batch_idx: int, stepped: bool) -> None:
-        trainer = self.search.trainer
-        if self._advanced == (trainer.current_epoch, batch_idx):
-            return
-        self._advanced = (trainer.current_epoch, batch_idx)
-        if stepped:
-            self._update("step", batch_idx, plateau=False)
-            self._due = batch_idx
-        if trainer.is_last_batch and self._ended != trainer.current_epoch:
-            self._ended = trainer.current_epoch
-            self._update("epoch", trainer.current_epoch, plateau=False)
-
-    def after_validation(self) -> None:
-        """Step the schedulers that monitor a metric and are due after a step."""
-        if self._due is not None:
-            due, self._due = self._due, None
-            self._update("step", due, plateau=True)
-
-    def after_epoch(self) -> None:
-        """Step the schedulers that monitor a metric and are due after an epoch."""
-        self.after_validation()
-        self._update("epoch", self.search.trainer.current_epoch, plateau=True)
-
-    def _update(self, interval: str, index: int, *, plateau: bool) -> None:
-        trainer = self.search.trainer
-        for config in self.configs():
-            if config.reduce_on_plateau is not plateau or config.interval != interval:
-                continue
-            if (index + 1) % config.frequency:
-                continue
-            metric = trainer.callback_metrics.get(config.monitor or "") if plateau else None
-            if plateau and metric is None:
-                if not config.strict:
-                    continue
-                raise StrategyError(
-                    f"ReduceLROnPlateau waits for the metric {config.monitor!r}, which was not "
-                    "logged",
-                    expected=f"one of {sorted(trainer.callback_metrics)}",
-                    fix="log it, or set strict=False in the scheduler's dict",
-                )
-            with self._inside("lr_scheduler_step"):
-                self.search.lr_scheduler_step(config.scheduler, metric)
-
-    def _is_step(self, batch_idx: int) -> bool:
-        return (batch_idx + 1) % self.accumulate_grad_batches == 0 or bool(
-            self.search.trainer.is_last_batch
-        )
-
-    @contextmanager
-    def _inside(self, hook: str) -> Iterator[None]:
-        """Let ``self.log`` know in which hook it is called."""
-        before = self.search._current_fx_name
-        self.search._current_fx_name = hook
-        try:
-            yield
-        finally:
-            self.search._current_fx_name = before
-
-
-class ManualDriver(SchedulerSteps):
+class ManualDriver(Driver):
     """Weight steps of one search by hand.
 
     Args:
@@ -148,9 +45,9 @@ class ManualDriver(SchedulerSteps):
     def __init__(
         self,
         search: Host,
-        accumulate_grad_batches: int,
-        gradient_clip_val: float | None,
-        gradient_clip_algorithm: str | None,
+        accumulate_grad_batches: int = 1,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
         if accumulate_grad_batches < 1 or gradient_clip_algorithm not in (None, "norm", "value"):
             raise StrategyError(
@@ -160,21 +57,12 @@ class ManualDriver(SchedulerSteps):
                 fix="correct them",
             )
         super().__init__(search)
-        self.settled = True
-        """Whether the search says that its optimization is manual."""
         self.accumulate_grad_batches = accumulate_grad_batches
         self.gradient_clip_val = gradient_clip_val
         self.gradient_clip_algorithm = gradient_clip_algorithm
         self._plan = OptimizerPlan((), ())
 
-    def configs(self) -> list[Any]:
-        """Return all schedulers: the user's are not stepped by the user."""
-        return list(self.search.trainer.lr_scheduler_configs)
-
     # --- set-up -----------------------------------------------------------------------------
-
-    def before_checks(self) -> None:
-        """Do what has to be done before the Trainer looks at its settings and the search."""
 
     def prepare(self) -> None:
         """Tell the Trainer how many batches make a step, for whoever counts steps ahead."""
@@ -198,13 +86,8 @@ class ManualDriver(SchedulerSteps):
         return list(self._plan.optimizers), kept
 
     def start(self, scheduler_config: Callable[[Mapping[str, Any], str], Any]) -> None:
-        """Check what the fit needs, and put back what the schedulers were configured with.
-
-        Raises:
-            StrategyError: this driver cannot do what the fit needs.
-            OptimizerConfigError: a scheduler is configured wrongly.
-        """
-        self._advanced = self._due = self._ended = None
+        """Check what the fit needs, and put back what the schedulers were configured with."""
+        super().start(scheduler_config)
         self._check()
         source = f"configure_optimizers of {type(self.search.model).__name__}"
         configs = self.search.trainer.lr_scheduler_configs

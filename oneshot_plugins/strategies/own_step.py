@@ -16,32 +16,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..errors import StrategyError
-from .host import Host
-from .manual import ManualDriver, batch_index
+from oneshot_core.errors import StrategyError
+from oneshot_core.lightning.kit import Host, batch_index
 
-
-def is_defined_by_strategy(cls: type, name: str) -> bool:
-    """Say whether a class of searches got its hook ``name`` from a strategy."""
-    owner = _owner(cls, name)
-    return owner != f"{__package__}.facade" and owner.partition(".")[0] not in (
-        "pytorch_lightning",
-        "lightning",
-    )
-
-
-def is_of_base(cls: type, name: str) -> bool:
-    """Say whether a class of searches leaves ``name`` as the base class of strategies has it."""
-    return _owner(cls, name) == f"{__package__}.module"
-
-
-def owns_batch(cls: type) -> bool:
-    """Say whether a strategy does with ``training_step`` what others do with ``search_step``."""
-    return is_defined_by_strategy(cls, "training_step") and is_of_base(cls, "search_step")
-
-
-def _owner(cls: type, name: str) -> str:
-    return next(base.__module__ for base in cls.__mro__ if name in base.__dict__)
+from .manual import ManualDriver
 
 
 class OwnStep(ManualDriver):
@@ -54,10 +32,11 @@ class OwnStep(ManualDriver):
         search: whose user's module is trained.
     """
 
+    begins_with_loss = True
     remedy = "write the strategy as search_step(batch, batch_idx); the default driver can do this"
 
     def __init__(self, search: Host) -> None:
-        super().__init__(search, 1, None, None)
+        super().__init__(search)
         self._inside_batch = False
         self._accumulated: list[Tensor | None] | None = None
         """Gradients of the weights since their last step; None right after one."""

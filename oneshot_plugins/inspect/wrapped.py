@@ -7,8 +7,8 @@ from typing import Any
 from pytorch_lightning import LightningModule
 from torch import nn
 
-from ..space.patch import Patch
-from .trees import is_lightning_module, tree_of
+from oneshot_core.lightning.kit import is_lightning_module, tree_of
+from oneshot_core.space import Patch
 
 
 class Wrapped(LightningModule):

@@ -6,12 +6,29 @@ import heapq
 from collections.abc import Mapping
 from itertools import count
 
-from ..decision import DecisionTable
-from ..model_space import ModelSpace
-from ..space.spec import Choice
+from oneshot_core import BaseOneShotLightningModule
+from oneshot_core.decision import DecisionTable
+from oneshot_core.model_space import ModelSpace
+from oneshot_core.space import Choice
 
 ALL_CHOICES = 1024
 """A label with more choices than this contributes its best only."""
+
+
+def top_k(
+    search: BaseOneShotLightningModule, k: int, fixed: Mapping[str, Choice] | None = None
+) -> list[dict[str, Choice]]:
+    """Return the ``k`` architectures that a search prefers; see its method ``top_k``.
+
+    Args:
+        search: its decisions say how probable each choice is.
+        k: how many, at least 1.
+        fixed: only architectures with these choices count, where those decide something.
+
+    Raises:
+        ValueError: ``k`` is less than 1.
+    """
+    return most_probable(search.space, search.decisions, k, relative=True, fixed=fixed)
 
 
 def most_probable(
