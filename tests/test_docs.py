@@ -15,7 +15,7 @@ from oneshot_core.cli import main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-SLOW = {"improve.md", "strategy.md"}
+SLOW = {"adapter.md", "improve.md", "strategy.md"}
 SNIPPETS = [
     pytest.param(page, id=page.name, marks=[pytest.mark.slow] if page.name in SLOW else [])
     for page in PAGES[2:]

@@ -147,6 +147,7 @@ SCOPES = {
     "space": "Spaces",
     "searcher": "Searchers",
     "elastic": "Rules for elastic layers",
+    "adapter": "Adapters of pretrained models",
     "command": "Commands",
     "search-method": "Methods of a search",
     "check": "Checks",

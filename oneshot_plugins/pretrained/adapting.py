@@ -418,8 +418,9 @@ def _require_present_value(
             f"{one.adapter} says that {one.attribute} of the {type(module).__name__} at "
             f"{one.module!r} is {one.parsed.text!r}, which is {said}, and it is {present!r}",
             expected="an expression with the value of the attribute in the model as it is",
-            fix="correct the adapter, or switch it off: "
-            f"oneshot_core.registry.disable({one.adapter!r})",
+            fix="correct the adapter"
+            + f", or switch it off: oneshot_core.registry.disable({one.adapter!r})"
+            * one.adapter.startswith("adapter:"),
         )
 
 

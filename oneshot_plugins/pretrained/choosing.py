@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from typing import Any
@@ -101,9 +101,12 @@ def choose(model: nn.Module, traced: Trace, uses: Sequence[Use], request: Reques
         SpaceError: what was asked for does not exist, or makes no sense for the model.
     """
     stays = {use.size: why for use in uses if (why := _stays(use, traced))}
+    named = {use.size for use in uses if use.role in ROLES}
+    uses = [use if use.size in named else replace(use, role="size") for use in uses]
     free = [use for use in uses if use.size not in stays]
     # Names do not depend on what was asked for: what is named by hand is named as it was printed.
-    names = names_of([use for use in uses if use.role in ROLES])
+    names = names_of([use for use in uses if use.size in named])
+    known, names = names, {**names_of(uses), **names}
     wanted: dict[Size, Wanted] = {}
     apart: dict[Size, object] = {}
     if request.only is None:
@@ -114,7 +117,7 @@ def choose(model: nn.Module, traced: Trace, uses: Sequence[Use], request: Reques
                 stays[use.size] = f"{OPTIONS[use.role]}=False was asked for"
     else:
         for pattern, values in request.only.items():
-            for use in _matched(model, traced, uses, names, pattern):
+            for use in _matched(model, traced, uses, known, pattern):
                 if use.size in apart:
                     raise SpaceError(
                         f"{apart[use.size]!r} and {pattern!r} both name {names[use.size]}",

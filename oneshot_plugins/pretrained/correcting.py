@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import copy
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,7 +25,7 @@ from .adapting import Adapters, Found, Stack
 from .expression import matching, number_of, parse, tensors_of
 from .per_block import Link, PerBlock
 
-__all__ = ["Correction", "attach", "detach", "unsaid"]
+__all__ = ["Correction", "attach", "detach", "quietly", "unsaid"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,8 +35,8 @@ POSITION = "_oneshot_position"
 """Where a block keeps its position in the model as it was."""
 
 ADVICE = (
-    "a folder that save_pretrained writes would not be loaded by from_pretrained; "
-    "oneshot.save_network(network, folder) writes one that can be loaded"
+    "it cannot be built again from its config, as from_pretrained does; "
+    "oneshot.save_network(network, folder) saves it"
 )
 
 
@@ -127,6 +128,20 @@ def detach(model: nn.Module) -> None:
             for name in {name for stack in correction.stacks for name in stack.lists}:
                 if isinstance(items := getattr(config, name, None), PerBlock):
                     setattr(config, name, items.all_items())
+
+
+@contextmanager
+def quietly() -> Iterator[None]:
+    """Say nothing of networks that are frozen in this block, as where they are only tried."""
+
+    def never(record: logging.LogRecord) -> bool:
+        return False
+
+    _LOG.addFilter(never)
+    try:
+        yield
+    finally:
+        _LOG.removeFilter(never)
 
 
 def unsaid(network: nn.Module) -> list[str]:

@@ -1,4 +1,4 @@
-"""``oneshot.elastic`` and ``oneshot.optional``: models become supernets, unmodified and in place."""
+"""``oneshot.elastic`` and ``oneshot.optional``: an unmodified model becomes a supernet."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def optional(
     {'depth': (1, 2, 3, 4)}
     """
     patterns = [paths] if isinstance(paths, str) else list(paths)
-    names = [name for name, _ in model.named_modules()]
+    names = [name for name, _ in model.named_modules() if name]
     found = []
     for pattern in patterns:
         matched = matching(names, pattern)

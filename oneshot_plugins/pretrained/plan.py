@@ -26,6 +26,7 @@ __all__ = ["Chosen", "Depth", "Plan"]
 _WIDTH = 100
 _SHOWN = 4
 """So many tensors are named for a size; ``plan.sizes`` has all of them."""
+_HUGE = 10**9
 _REASONS = 12
 """So many reasons why something is fixed are printed; ``plan.fixed`` has all of them."""
 
@@ -156,10 +157,13 @@ def _lines(plan: Plan) -> Iterable[str]:
     what = [f"{sizes} {_plural('size', sizes)} can be chosen"] if sizes or not blocks else []
     if blocks:
         what.append(f"{blocks} {_plural('block', blocks)} can be skipped")
-    yield (
-        f"{plain_class(plan.model)}: {', '.join(what)}, which makes "
-        f"{plan.architectures:,} {_plural('architecture', plan.architectures)}. "
-        f"The trace took {plan.seconds:.1f} seconds."
+    count = plan.architectures
+    shown = f"{count:,}" if count < _HUGE else f"about {count:.1e}"
+    took = f" The trace took {plan.seconds:.1f} seconds." if plan.seconds else ""
+    yield from wrap(
+        f"{plain_class(plan.model)}: {', '.join(what)}, which makes {shown} "
+        f"{_plural('architecture', count)}.{took}",
+        _WIDTH,
     )
     if plan.sizes or plan.depth:
         yield ""

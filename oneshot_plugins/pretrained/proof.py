@@ -8,7 +8,6 @@ fixed, and the plan names the line.
 from __future__ import annotations
 
 import copy
-import logging
 import random
 import traceback
 import warnings
@@ -33,7 +32,6 @@ __all__ = ["UNPROVED", "Failure", "failures"]
 
 UNPROVED = ""
 """The label under which it stands why a model cannot be called without data."""
-_LOG = logging.getLogger(correcting.__name__)
 
 
 class Failure(str):
@@ -124,17 +122,9 @@ def _quietly() -> Iterator[None]:
 
     torch warns where a fake tensor is copied, and corrections where a config cannot say sizes.
     """
-    _LOG.addFilter(_never)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
-            yield
-    finally:
-        _LOG.removeFilter(_never)
-
-
-def _never(record: logging.LogRecord) -> bool:
-    return False
+    with correcting.quietly(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Accessing the data pointer of FakeTensor")
+        yield
 
 
 def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | None:

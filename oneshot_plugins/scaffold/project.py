@@ -19,6 +19,7 @@ KINDS: Mapping[str, tuple[str, str]] = {
     "mutation_hook": ("a mutation hook", "makes residual blocks choices: keep or drop"),
     "supernet": ("a supernet module", "a convolution whose dilation is chosen, with one kernel"),
     "elastic": ("a rule for elastic layers", "a scale of channels, for widths to be chosen"),
+    "adapter": ("an adapter", "a small transformer of one's own, elastic by a few lines"),
     "strategy": ("a strategy", "trains all candidates equally often"),
     "searcher": ("a searcher", "local search: from neighbour to neighbour"),
     "search_method": ("a method of a search", "evaluates as ours, and logs what it scored"),

@@ -21,7 +21,7 @@ from oneshot_plugins.elastic.module import make_elastic
 from oneshot_plugins.elastic.optional import make_optional
 from oneshot_plugins.pretrained.adapter import Adapter
 from oneshot_plugins.pretrained.adapting import Adapters, find_adapters, joined
-from oneshot_plugins.pretrained.correcting import attach, unsaid
+from oneshot_plugins.pretrained.correcting import attach, quietly, unsaid
 from oneshot_plugins.pretrained.expression import matching, tensors_of
 from oneshot_plugins.pretrained.trace import Trace, TraceError, trace
 
@@ -243,7 +243,8 @@ class _Made:
         return self.model(*inputs)
 
     def freeze(self, architecture: Mapping[str, Choice]) -> nn.Module:
-        return freeze(self.model, architecture).body
+        with quietly():
+            return freeze(self.model, architecture).body
 
 
 def _part(size: Size, over: int, under: int) -> int:

@@ -7,6 +7,7 @@ import copy
 import itertools
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,17 @@ from oneshot_core import Active, LayerChoice, Registry
 from oneshot_core import nn as onn
 from oneshot_core.hookspecs import Conformance
 from oneshot_core.space import Diagram, Link, Node
-from oneshot_core.testing import Case, Check, Result, Sample, all_checks, cases
+from oneshot_core.testing import (
+    Case,
+    Check,
+    Result,
+    Sample,
+    all_checks,
+    cases,
+    same_each_time,
+)
 from oneshot_plugins.elastic.rules import LinearRule
+from oneshot_plugins.pretrained.adapter import Adapter
 from oneshot_plugins.strategies.uniform import UniformDecision, UniformSampling
 from oneshot_plugins.supernets.modules import MixedLayer, weighted_sum
 
@@ -595,6 +605,93 @@ def doubled() -> list[Sample]:
     return cut_by(WeighsLayersTwice())
 
 
+# --- adapters -------------------------------------------------------------------------------------
+
+
+class Numbers:
+    """A config, as those of transformers."""
+
+    def __init__(self, hidden: int = 8, ffn: int = 12) -> None:
+        self.hidden, self.ffn = hidden, ffn
+
+    def to_dict(self) -> dict[str, int]:
+        return dict(vars(self))
+
+    @classmethod
+    def from_dict(cls, numbers: dict[str, int]) -> Numbers:
+        return cls(**numbers)
+
+
+class Reads(nn.Module):
+    """Widths that two layers share, and the config that says them."""
+
+    def __init__(self, config: Numbers) -> None:
+        super().__init__()
+        self.config, self.hidden = config, config.hidden
+        self.first, self.up = nn.Linear(3, config.hidden), nn.Linear(config.hidden, config.ffn)
+        self.down, self.last = nn.Linear(config.ffn, config.hidden), nn.Linear(config.hidden, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        hidden = self.first(x)
+        out: torch.Tensor = self.last(hidden + self.down(self.up(hidden).relu()))
+        return out
+
+
+class LooksAtItsWidth(Reads):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * (2 if self.hidden == 8 else 3)
+
+
+class ComputesSomethingElseEachTime(Reads):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) + next(COUNT)
+
+
+def reads(model: type[Reads]) -> list[Sample]:
+    made = same_each_time(lambda: model(Numbers()))
+    return [Sample(made, lambda: (torch.linspace(-1, 1, 6).reshape(2, 3),))]
+
+
+def readers() -> list[Sample]:
+    return reads(Reads)
+
+
+def looking() -> list[Sample]:
+    return reads(LooksAtItsWidth)
+
+
+def changing() -> list[Sample]:
+    return reads(ComputesSomethingElseEachTime)
+
+
+READS = (f"{__name__}:Reads",)
+ADAPTER = Adapter(
+    hidden="first.weight:0",
+    ffn="up.weight:0",
+    follows={"": {"hidden": "first.weight:0"}},
+    config={"hidden": "hidden", "ffn": "ffn"},
+)
+shows("adapter.is-an-adapter", "adapter", handles=READS)({})
+shows("adapter.is-an-adapter", "adapter")(ADAPTER)
+shows("adapter.has-samples", "adapter", handles=READS)(ADAPTER)
+shows("adapter.has-samples", "adapter", handles=READS, samples="a_relu")(ADAPTER)
+shows("adapter.paths-are-there", "adapter", handles=READS, samples="readers")(
+    replace(ADAPTER, ffn="upp.weight:0")
+)
+shows("adapter.paths-are-there", "adapter", handles=READS, samples="readers")(
+    replace(ADAPTER, depth="layers.*")
+)
+shows("adapter.agrees-with-the-tracer", "adapter", handles=READS, samples="looking")(ADAPTER)
+for each in ("adapter.largest-equals-the-original", "adapter.parts-equal-frozen"):
+    shows(each, "adapter", handles=READS, samples="changing")(ADAPTER)
+shows("adapter.config-says-the-sizes", "adapter", handles=READS, samples="readers")(
+    replace(ADAPTER, config={"hidden": "hidden"})
+)
+shows("adapter.config-says-the-sizes", "adapter", handles=READS, samples="readers")(
+    replace(ADAPTER, config={"hidden": "hidden", "ffn": "ffn / 2"})
+)
+
+
 # --- the other kinds ------------------------------------------------------------------------------
 
 
@@ -978,12 +1075,14 @@ def test_every_check_says_what_it_is_about(check: Any) -> None:
     [
         ("supernet", Supernet, {"handles": HANDLES}),
         ("strategy", Strategy, {}),
+        ("adapter", ADAPTER, {"handles": READS}),
     ],
 )
 def test_what_is_spoiled_above_is_sound_without_its_fault(kind, target, details) -> None:
     registry = Registry()
     registry.register(kind, "good", target, summary="good", **details)
-    results = [case.run() for case in cases(f"{kind}:good", registry=registry)]
+    declared = Conformance({"adapter:good": f"{__name__}:readers"} if kind == "adapter" else {})
+    results = [c.run() for c in cases(f"{kind}:good", registry=registry, declared=declared)]
     wrong = [result for result in results if result.outcome not in ("passed", "skipped")]
     assert wrong == []
     checked = {r.check for r in results if r.outcome == "passed"}

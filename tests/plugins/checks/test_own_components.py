@@ -31,12 +31,13 @@ ONE_OF_EACH = (
     "space:mnist1d-chain",
     "supernet:layer-choice",
     "elastic:linear",
+    "adapter:torch.transformer-layer",
     "strategy:gdas",
 )
 """With these every check passes at least once that passes for any of ours."""
 
 
-LONG = {"strategy", "space", "cross"}
+LONG = {"adapter", "strategy", "space", "cross"}
 """What trains or builds whole networks: in every run for one component of each kind and its pairs
 with each other, in the slow one for all."""
 
@@ -135,5 +136,6 @@ NEVER_OF_OURS = {
     "packaging.installs-its-packages-only",  # from an editable install; of the wheel it is checked
     "component.name-carries-its-prefix",
     "mutation-hook.acts-on-its-samples",
+    "adapter.config-says-the-sizes",  # where transformers is; see tests/plugins/pretrained
 }
 """For others: `oneshot-core` requires and prefixes nothing of its own."""
