@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -35,11 +36,27 @@ def test_the_demo_writes_an_architecture_weights_and_a_picture(finished: Path) -
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_files_bit_for_bit(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_strategy_that_ranks_retrains_the_best_of_its_ranking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Of the strategy that ranks; the other one is compared where it is resumed."""
     monkeypatch.setattr(Experiment, "random_search_size", lambda experiment: 1)
+    rankings: list[oneshot.Ranking] = []
+
+    def rank(experiment: Experiment, search: Any, rank: Any = Experiment.rank) -> oneshot.Ranking:
+        rankings.append(rank(experiment, search))
+        return rankings[-1]
+
+    monkeypatch.setattr(Experiment, "rank", rank)
+    assert main(["demo", "--epochs", "1", "--out", str(tmp_path)]) == 0
+    (ranking,) = rankings
+    assert len(ranking) == 625
+    assert oneshot.Architecture.load(tmp_path / "architecture.json") == ranking.best
+    assert "random search trained 1 networks" in capsys.readouterr().out
+
+
+# By day the run that is interrupted and resumed is compared bit for bit with one that is not.
+@pytest.mark.nightly
+def test_the_same_seed_gives_the_same_files_bit_for_bit(tmp_path: Path) -> None:
     folders = tmp_path / "one", tmp_path / "two"
     for folder in folders:
         assert main(["demo", "--epochs", "1", "--out", str(folder)]) == 0
