@@ -124,7 +124,7 @@ def test_a_run_that_was_interrupted_and_resumed_finds_what_the_whole_run_finds(
     def demo(*arguments: str) -> None:
         subprocess.run([*command, *arguments], check=True, capture_output=True)
 
-    epochs = {"random": "12", "darts": "4"}[strategy]
+    epochs = {"random": "12", "darts": "8"}[strategy]  # the search takes seconds
     settings = ("--epochs", epochs, "--strategy", strategy, "--seed", "3")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     demo(*settings, "--out", str(whole))
