@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist workste
 
 # Other Lightnings: the oldest that pyproject.toml allows, one between, and the twin package.
 OTHERS := pytorch-lightning-2.4.0 pytorch-lightning-2.5.6 lightning-2.6.6
-SUBSET := tests/lightning tests/plugins/test_strategies.py \
+SUBSET := tests/lightning tests/plugins/ranking tests/plugins/test_strategies.py \
 	tests/plugins/run/test_other_lightning.py \
 	tests/test_docs.py::test_the_readme_search_runs_and_saves_its_architecture \
 	tests/test_docs.py::test_the_recipes_for_contributors_run_and_work_with_every_strategy

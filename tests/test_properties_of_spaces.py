@@ -647,7 +647,7 @@ def test_counting_listing_drawing_and_validating_agree_with_slow_enumeration(
 def test_the_pinned_supernet_the_frozen_network_and_the_definition_are_one_function(
     root: nn.Module,
 ) -> None:
-    """The first two bit for bit, in both modes; the slow test takes every architecture."""
+    """The first two bit for bit, in both modes; by night every architecture."""
     check_computing(root, 6)
 
 
@@ -693,7 +693,8 @@ def test_architectures_of_any_space_survive_files(
     check_files(root, seed, tmp_path_factory.mktemp("architecture"))
 
 
-@pytest.mark.slow
+# The same checks as above, on more spaces, and in each all architectures instead of six.
+@pytest.mark.nightly
 @checked(60)
 @given(models(), SEEDS, st.integers(1, 20))
 def test_many_more_spaces(root: nn.Module, seed: int, k: int) -> None:
@@ -704,7 +705,7 @@ def test_many_more_spaces(root: nn.Module, seed: int, k: int) -> None:
     check_ranking_by_probability(root, k)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @checked(150)
 @given(models(weighted=True, constrained=False), st.booleans(), SEEDS)
 def test_many_more_superpositions(root: nn.Module, training: bool, seed: int) -> None:

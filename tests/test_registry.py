@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
 import pytest
 
@@ -25,6 +24,8 @@ from oneshot_core.errors import (
     PluginSettingsError,
     UnknownComponentError,
 )
+
+from .typed import mypy
 
 X = "oneshot-plugin-x"
 Y = "oneshot-plugin-y"
@@ -1166,12 +1167,7 @@ def test_type_checkers_know_what_a_kind_loads(tmp_path):
         "reveal_type(r.load('mine', 'x'))\n"
         "reveal_type(r.load('strategy:x'))\n"
     )
-    done = subprocess.run(
-        [sys.executable, "-m", "mypy", "--config-file=", str(script)],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "MYPYPATH": str(Path(__file__).parent.parent)},
-    )
+    done = mypy(script)
     revealed = re.findall(r'Revealed type is "(.*)"', done.stdout)
     assert [re.split(r"[. ]", text)[-1].rstrip("]") for text in revealed] == [
         "BaseOneShotLightningModule",

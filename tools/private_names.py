@@ -64,7 +64,9 @@ _SLOTS = (
     "tests/lightning/test_forwarding.py"
     "::test_every_private_slot_that_lightning_uses_is_accounted_for"
 )
-_SCORES = "tests/lightning/test_evaluation.py::test_every_architecture_scores_as_its_frozen_network"
+_SCORES = (
+    "tests/plugins/ranking/test_evaluation.py::test_every_architecture_scores_as_its_frozen_network"
+)
 _ROWS = (
     "tests/lightning/test_rows.py"
     "::test_a_row_that_was_lost_after_its_checkpoint_is_logged_by_the_resumed_training"
@@ -210,7 +212,7 @@ NAMES: dict[str, Name] = {
     ),
     "_BatchNorm": Name(
         "torch.nn.modules.batchnorm", "low", "the base of all layers with running statistics",
-        "tests/lightning/test_evaluation.py::test_batchnorm_without_training_batches_is_refused",
+        "tests/plugins/ranking/test_evaluation.py::test_batchnorm_without_training_batches_is_refused",
     ),
     "_NormBase": Name(
         "torch.nn.modules.batchnorm", "low", "the base of norms that a vertex can cut",

@@ -99,6 +99,10 @@ def _kinds() -> Iterator[str]:
         "Commands are components, not a hook, so that `oneshot --help` can show them without "
         "importing them.\n"
     )
+    yield (
+        "A cost may say more about itself by attributes of its function: `readings`, `per_input` "
+        "and `counts`. The page about conformance checks says what each means.\n"
+    )
     yield "### What `oneshot plugins check` checks\n"
     yield _table(
         ("about", "checks"),

@@ -113,6 +113,22 @@ is said about the component.
 
 A mutation hook returns `None` for every `oneshot_core.MutableModule`, and changes nothing in place.
 
+## What a cost may say about itself
+
+A cost is a function, and you may set attributes on that function. All of them are optional:
+
+- `readings` is the number of times that rankings and fronts call the cost for each network. They
+  call it once for each network and then begin again, so a machine that is busy for a while affects
+  all networks. The result is the median of the readings. Without this attribute they call the cost
+  once. Set it on a cost that measures time.
+- `per_input = False` says that the cost does not depend on the inputs of the network, as the number
+  of parameters does not. Tables then print the number without the size of a batch.
+- `counts = True` says that the cost looks at shapes only. With `counts = False` the cost runs the
+  network with data.
+
+A cost that measures may return a `Measured` of `oneshot_plugins.costs.measured`: a number with its
+spread.
+
 ## The checks
 
 For each check: the promise, and what the messages advise. `…` stands for what a message fills in.

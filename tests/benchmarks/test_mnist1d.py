@@ -125,9 +125,15 @@ def test_the_same_seed_trains_the_same_network_bit_for_bit() -> None:
     assert one.operations == operations(architecture)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["sandwich", "few-shot", "darts-order-2", "fbnet", "enas", "darts-pt"]
+    "name",
+    [
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("sandwich", "darts-order-2", "fbnet", "enas", "darts-pt")
+        ),
+        pytest.param("few-shot", marks=pytest.mark.nightly),  # trains five supernets more
+    ],
 )
 def test_rows_with_options_of_their_own_find_a_network_of_the_space(name: str) -> None:
     setting, configuration = Setting(), CONFIGURATIONS[name]

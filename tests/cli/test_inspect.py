@@ -177,6 +177,7 @@ def test_the_help_says_what_it_reads_and_costs_without_torch(models) -> None:
         assert words in result.stdout
 
 
+@pytest.mark.slow
 def test_the_current_folder_is_searched_as_python_dash_m_does(models) -> None:
     arguments = ["inspect", "inspected_models:Net", "--strategy", "random"]
     ours = [sys.executable, "-P"] if sys.version_info >= (3, 11) else None

@@ -14,7 +14,8 @@ import pytest
 from oneshot_core.cli import main
 from oneshot_plugins.scaffold.project import KINDS, MAX_LENGTH
 
-ROOT = Path(__file__).parent.parent.parent
+from ..typed import mypy
+
 DIST = "oneshot-plugin-made-here"
 NOTHING_TO_TRY = "nothing to try|samples? (are|is) declared|no samples"
 """What a check says that is skipped for want of samples, not since it does not apply."""
@@ -45,12 +46,13 @@ def generate(folder: Path, *kinds: str, name: str = "made-here") -> Path:
     return folder / "project"
 
 
-def installed(project: Path) -> Path:
-    """Install a package without network, and return where."""
-    target = project.parent / "site"
+def installed(*projects: Path) -> Path:
+    """Install packages without network, and return where."""
+    folder = projects[0].parent
     options = ["--quiet", "--no-index", "--no-deps", "--no-build-isolation"]
-    python("-m", "pip", "install", *options, "--target", str(target), ".", cwd=project)
-    return target
+    options += ["--target", str(folder / "site")]
+    python("-m", "pip", "install", *options, *map(str, projects), cwd=folder)
+    return folder / "site"
 
 
 class TestTheCommand:
@@ -163,20 +165,69 @@ def test_a_new_package_is_installed_listed_checked_and_run(tmp_path: Path) -> No
     assert out == "label  a.json\nop     1\n"
 
 
+CHECK = """
+import contextlib, io, json, sys
+from oneshot_core.cli import main
+
+found = {}
+for name in sys.argv[1:]:
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out):
+        code = main(["plugins", "check", name, "--json"])
+    found[name] = {"code": code, "report": json.loads(out.getvalue())}
+print(json.dumps(found))
+"""
+
+
+@pytest.fixture(scope="module")
+def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Write one package for each kind; return their folders, which have one parent."""
+    folder = tmp_path_factory.mktemp("packages")
+    projects = {kind: folder / kind for kind in KINDS}
+    for kind, project in projects.items():
+        assert main(["plugins", "new", named(kind), "--kind", kind, "--out", str(project)]) == 0
+    return projects
+
+
+@pytest.fixture(scope="module")
+def site(packages: dict[str, Path]) -> Path:
+    """Install the packages side by side, and return where."""
+    return installed(*packages.values())
+
+
+def named(kind: str) -> str:
+    return "made-" + kind.replace("_", "-")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_package_of_one_kind_keeps_all_promises(kind: str, tmp_path: Path) -> None:
-    """The kit finds everything that it can try, and the tests and snippets of the package pass."""
-    project = generate(tmp_path, kind)
-    site = installed(project)
-    out = python("-m", "oneshot_core", "plugins", "check", DIST, "--json", cwd=tmp_path, path=site)
-    report = json.loads(out)
-    assert report["ok"]
-    left = [r["message"] for r in report["results"] if r["outcome"] != "passed"]
-    assert not [message for message in left if re.search(NOTHING_TO_TRY, message)]
-    assert any(r["check"].startswith(kind.replace("_", "-")) for r in report["results"])
-    tests = ["tests", "--ignore", "tests/test_conformance.py"]
-    python("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests, cwd=project, path=site)
+def test_packages_of_one_kind_keep_all_promises(packages: dict[str, Path], site: Path) -> None:
+    """The kit finds everything that it can try in each, with what that package has alone.
+
+    One process checks them one after another, as most of the time goes into importing torch.
+    """
+    names = {f"oneshot-plugin-{named(kind)}": kind for kind in packages}
+    found = json.loads(python("-c", CHECK, *names, cwd=site.parent, path=site))
+    assert found.keys() == names.keys()
+    for name, kind in names.items():
+        report = found[name]["report"]
+        assert (found[name]["code"], report["ok"]) == (0, True), (name, report)
+        left = [r["message"] for r in report["results"] if r["outcome"] != "passed"]
+        assert not [message for message in left if re.search(NOTHING_TO_TRY, message)], name
+        assert any(r["check"].startswith(kind.replace("_", "-")) for r in report["results"]), name
+
+
+@pytest.mark.slow
+def test_packages_of_one_kind_pass_their_own_tests_and_snippets(
+    packages: dict[str, Path], site: Path
+) -> None:
+    """All in one process; what their conformance tests run, the test before has run."""
+    tests = [f"{kind}/tests" for kind in packages]
+    for kind in packages:
+        tests += ["--ignore", f"{kind}/tests/test_conformance.py"]
+    options = ["-v", "-p", "no:cacheprovider", "--import-mode=importlib"]
+    options += ["--rootdir", str(site.parent), "-c", str(packages["strategy"] / "pyproject.toml")]
+    out = python("-m", "pytest", *options, *tests, cwd=site.parent, path=site)
+    assert {kind for kind in packages if f"{kind}/tests/test_docs.py" not in out} == set()
 
 
 @pytest.mark.slow
@@ -185,6 +236,14 @@ def test_a_package_of_all_kinds_passes_its_own_tests_and_strict_types(tmp_path: 
     site = installed(project)
     out = python("-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=project, path=site)
     assert not re.search(NOTHING_TO_TRY, out)
-    cache = ROOT / ".mypy_cache" / "generated"  # torch takes half a minute to read
-    out = python("-m", "mypy", "--cache-dir", str(cache), cwd=project, path=site)
+    done = mypy(project / "src", project / "tests")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.nightly
+def test_strict_types_hold_by_the_options_of_the_package_itself(tmp_path: Path) -> None:
+    """They are those of this project, but for its cache: torch takes half a minute to read."""
+    project = generate(tmp_path)
+    site = installed(project)
+    out = python("-m", "mypy", cwd=project, path=site)
     assert out.startswith("Success")

@@ -12,7 +12,7 @@ elsewhere, each where what refuses it is tested:
 - a checkpoint of another space or strategy: tests/lightning/test_module.py
 - checkpoints that are cut off: tests/lightning/test_checkpoint_io.py
 - hooks that raise in the middle of a walk, in all orders: tests/test_traversal.py
-- a metric that was not logged, or is always NaN: tests/lightning/test_evaluation.py
+- a metric that was not logged, or is always NaN: tests/plugins/ranking/test_evaluation.py
 - full disks and folders without permission: tests/test_files.py
 """
 

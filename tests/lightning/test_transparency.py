@@ -915,7 +915,7 @@ TELLING = {
     "max_steps_and_validation_inside_epochs", "checkpoints_of_everything",
     "learning_rate_monitor", "weight_averaging", "resumed_inside_an_epoch", "finetuning",
     "torchmetrics", "datamodule", "evaluation_without_a_fit", "fit_twice",
-    "learning_rate_finder", "batch_size_finder", "pickled", "gan",
+    "learning_rate_finder", "pickled", "gan",
 }  # fmt: skip
 
 
@@ -926,7 +926,8 @@ def wrapped_case(name: str, driver: str) -> Any:
     parameters and their optimizer, steps between the user's. What other drivers do is a part of
     that, or goes through other code only for the telling cases, which all drivers train. "random"
     trains all: it leaves out the architecture step, which could hide what it puts back. The whole
-    table is trained every night.
+    table is trained every night. Of the Trainer's two tuners, which both train and restore, the
+    one that trains less is telling.
     """
     marks = []
     if driver != "learning-beside" and not (driver == "random" and name in TELLING):

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -15,6 +16,7 @@ from torch.utils.data import DataLoader
 import oneshot_core as oneshot
 from oneshot_core.cli import main
 from oneshot_plugins.demo.data import EpochBatches, Mnist1d, shuffled
+from oneshot_plugins.demo.experiment import Experiment
 from oneshot_plugins.spaces.chain import Chain1d
 
 
@@ -34,10 +36,30 @@ def test_the_demo_writes_an_architecture_weights_and_a_picture(finished: Path) -
 
 
 @pytest.mark.slow
+def test_the_strategy_that_ranks_retrains_the_best_of_its_ranking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(Experiment, "random_search_size", lambda experiment: 1)
+    rankings: list[oneshot.Ranking] = []
+
+    def rank(experiment: Experiment, search: Any, rank: Any = Experiment.rank) -> oneshot.Ranking:
+        rankings.append(rank(experiment, search))
+        return rankings[-1]
+
+    monkeypatch.setattr(Experiment, "rank", rank)
+    assert main(["demo", "--epochs", "1", "--out", str(tmp_path)]) == 0
+    (ranking,) = rankings
+    assert len(ranking) == 625
+    assert oneshot.Architecture.load(tmp_path / "architecture.json") == ranking.best
+    assert "random search trained 1 networks" in capsys.readouterr().out
+
+
+# By day the run that is interrupted and resumed is compared bit for bit with one that is not.
+@pytest.mark.nightly
 def test_the_same_seed_gives_the_same_files_bit_for_bit(tmp_path: Path) -> None:
     folders = tmp_path / "one", tmp_path / "two"
     for folder in folders:
-        assert main(["demo", "--epochs", "4", "--out", str(folder)]) == 0
+        assert main(["demo", "--epochs", "1", "--out", str(folder)]) == 0
     texts = {(folder / "architecture.json").read_text() for folder in folders}
     assert len(texts) == 1
     first, second = (torch.load(f / "model.pt", weights_only=True) for f in folders)
@@ -75,17 +97,34 @@ def test_epochs_below_one_are_refused(capsys: pytest.CaptureFixture[str]) -> Non
     assert "expected: 1 or more" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("strategy", ["random", "darts"])
+DEMO = """
+import sys
+from oneshot_core.cli import main
+from oneshot_plugins.demo.experiment import Experiment
+Experiment.random_search_size = lambda experiment: 1
+sys.exit(main(["demo", *sys.argv[1:]]))
+"""
+"""The demo with one network as its baseline, where dozens would be trained after the search."""
+
+
+# The search is resumed by a checkpoint of the same kind, and what comes after it begins anew: the
+# strategy that ranks 625 networks each time is left to the night.
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        pytest.param("random", marks=pytest.mark.nightly),
+        pytest.param("darts", marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_that_was_interrupted_and_resumed_finds_what_the_whole_run_finds(
     strategy: str, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "oneshot_core", "demo"]
+    command = [sys.executable, "-c", DEMO]
 
     def demo(*arguments: str) -> None:
         subprocess.run([*command, *arguments], check=True, capture_output=True)
 
-    epochs = {"random": "12", "darts": "4"}[strategy]
+    epochs = {"random": "12", "darts": "8"}[strategy]  # the search takes seconds
     settings = ("--epochs", epochs, "--strategy", strategy, "--seed", "3")
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     demo(*settings, "--out", str(whole))

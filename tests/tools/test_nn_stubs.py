@@ -14,6 +14,8 @@ import torch.nn
 
 from oneshot_core import nn as onn
 
+from ..typed import mypy
+
 ROOT = Path(__file__).parent.parent.parent
 STUB = ROOT / "oneshot_core/nn/__init__.pyi"
 
@@ -94,15 +96,7 @@ def test_values_are_accepted_where_plain_data_is_and_nothing_else(tmp_path: Path
     right, wrong = tmp_path / "right.py", tmp_path / "wrong.py"
     right.write_text(RIGHT)
     wrong.write_text(WRONG)
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "mypy", "--strict", "--config-file=", "--no-error-summary"),
-            *("--cache-dir", str(tmp_path / "cache"), str(right), str(wrong)),
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    done = mypy(right, wrong)
     found = {
         (Path(path).name, int(line))
         for path, line in re.findall(r"^(\S+?):(\d+): error", done.stdout, re.M)

@@ -113,6 +113,7 @@ def test_the_command_line_ends_with_the_exit_code_of_the_signal(
     assert main(["plugins", "check", "strategy:x.stops"]) == code
 
 
+@pytest.mark.slow
 def test_pytest_stops_at_ctrl_c_in_the_middle_of_a_check(x: Path, tmp_path: Path) -> None:
     (tmp_path / "pytest.ini").write_text("[pytest]\n")
     done = subprocess.run(

@@ -11,7 +11,7 @@ import pytest
 from oneshot_core.hookspecs import Conformance
 from oneshot_core.testing import all_checks
 
-DOCS = Path(__file__).parents[2] / "docs/plugins"
+DOCS = Path(__file__).parents[3] / "docs/plugins"
 
 IDS = [
     "packaging.manifest-is-readable",
