@@ -26,7 +26,6 @@ from oneshot_core import nn as onn
 from oneshot_core.architecture import Architecture, freeze
 from oneshot_core.decision import Active, Decision, DecisionTable
 from oneshot_core.errors import ArchitectureError, SpaceError
-from oneshot_core.lightning.top_k import most_probable
 from oneshot_core.model_space import ModelSpace
 from oneshot_core.space import (
     Choice,
@@ -46,6 +45,7 @@ from oneshot_core.supernet import supernet_modules
 from oneshot_core.traversal import traverse_and_mutate_submodules
 from oneshot_plugins.checks.decisions import Drawn
 from oneshot_plugins.elastic.supernet import ElasticLayer
+from oneshot_plugins.ranking.top_k import most_probable
 from oneshot_plugins.search.evolution import evolution, mutate
 from oneshot_plugins.supernets.modules import MixedInput, MixedLayer, MixedRepeat
 

@@ -325,7 +325,7 @@ class _Work:
         for found in self.adapters.found:
             for left, right in found.adapter.needs:
                 if roles & set(re.findall(r"[a-z]+", left)):
-                    name = type(self.model.get_submodule(found.path)).__name__
+                    name = plain_class(self.model.get_submodule(found.path))
                     yield (
                         f"The configuration of {name} says only sizes for which {left} is {right}. "
                         "oneshot.save_network saves networks of all sizes."

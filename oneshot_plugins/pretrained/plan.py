@@ -137,7 +137,7 @@ class Plan:
     def __repr__(self) -> str:
         labels = (*self.sizes, *(label for depth in self.depth for label in depth.labels))
         shown = ", ".join([*labels[:_SHOWN], *["..."] * (len(labels) > _SHOWN)])
-        return f"Plan({type(self.model).__name__}: {shown})"
+        return f"Plan({plain_class(self.model)}: {shown})"
 
     def __str__(self) -> str:
         return printable("\n".join(_lines(self)))

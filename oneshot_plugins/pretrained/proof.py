@@ -10,13 +10,14 @@ from __future__ import annotations
 import copy
 import random
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils import _pytree as pytree
 
 from oneshot_core import freeze
 from oneshot_core.errors import SpaceError
@@ -29,6 +30,9 @@ __all__ = ["UNPROVED", "Failure", "failures"]
 
 UNPROVED = ""
 """The label under which it stands why the copy of a model cannot be called at all."""
+
+
+_Run: TypeAlias = Callable[[nn.Module, Call], None]
 
 
 class Failure(str):
@@ -49,7 +53,8 @@ def failures(
     """Return label -> why the model cannot be called with a small value of it; nothing if it can.
 
     Networks are frozen from a copy: at first the smallest of all, and ``times`` random ones. Only
-    where one of them fails is each label tried by itself.
+    where one of them fails is each label tried by itself. The copy holds no data, unless the
+    model's code looks at the content of tensors.
 
     Args:
         model: an elastic model; it is not changed.
@@ -64,19 +69,23 @@ def failures(
     Raises:
         SpaceError: networks fail, and it is no single label that is to blame.
     """
-    with _copied(model) as twin:
+    with torch.random.fork_rng(devices=[]), torch.no_grad(), quietly():
         whole = {label: values[-1] for label, values in candidates.items()}
-        if (why := _why(twin, whole, call)) is not None:
-            return {UNPROVED: why}
+        twin: nn.Module = _Holder(copy.deepcopy(model, _meta(model)).eval())
+        run: _Run = _run_without_data
+        if _why(twin, whole, call, run) is not None:
+            twin, run = _Holder(copy.deepcopy(model).eval()), _run
+            if (why := _why(twin, whole, call, run)) is not None:
+                return {UNPROVED: why}
         smallest = {label: values[0] for label, values in candidates.items()}
         rng = random.Random(0)
         drawn = [{k: rng.choice(list(v)) for k, v in candidates.items()} for _ in range(times)]
-        why = next((w for one in [smallest, *drawn] if (w := _why(twin, one, call))), None)
+        why = next((w for one in [smallest, *drawn] if (w := _why(twin, one, call, run))), None)
         if why is None:
             return {}
         found = {}
         for label, values in candidates.items():
-            alone = [_why(twin, {**whole, label: value}, call) for value in values[:-1]]
+            alone = [_why(twin, {**whole, label: value}, call, run) for value in values[:-1]]
             if reason := next(filter(None, alone), None):
                 found[label] = reason
         if not found:
@@ -89,24 +98,57 @@ def failures(
         return found
 
 
-@contextmanager
-def _copied(model: nn.Module) -> Iterator[nn.Module]:
-    """Yield a copy of ``model`` in eval mode, so that nothing is noted in the model itself.
+def _meta(model: nn.Module) -> dict[int, Any]:
+    """Return the memo of a copy whose parameters and buffers are on the meta device."""
+    memo: dict[int, Any] = {}
+    for module in model.modules():
+        for tensor in (*module._parameters.values(), *module._buffers.values()):
+            if isinstance(tensor, nn.Parameter):
+                meta = nn.Parameter(tensor.detach().to("meta"), requires_grad=tensor.requires_grad)
+                memo.setdefault(id(tensor), meta)
+            elif tensor is not None:
+                memo.setdefault(id(tensor), tensor.to("meta"))
+    return memo
 
-    It has its data: under torch's fake tensors, networks of Swin have written over memory of
-    others, and tensors of the meta device have no content where code looks at that of a mask.
+
+def _run(network: nn.Module, call: Call) -> None:
+    network(*call.args, **call.kwargs)
+
+
+def _run_without_data(network: nn.Module, call: Call) -> None:
+    """Call a network on the meta device with fake tensors, which claim to be on the CPU.
+
+    Code that would look at the content of a mask asks whether it is being traced, and does without;
+    it does not ask so on the meta device. Fake tensors are made for each call and never copied:
+    copies of fake tensors have written over memory of others.
     """
-    with torch.random.fork_rng(devices=[]), torch.no_grad(), quietly():
-        yield _Holder(copy.deepcopy(model).eval())
+    known: dict[int, FakeTensor] = {}
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+
+        def fake(value: Any) -> Any:
+            if not isinstance(value, Tensor):
+                return value
+            if id(value) not in known:
+                meta = value.detach().to("meta") if value.device.type != "meta" else value.detach()
+                known[id(value)] = FakeTensor(mode, meta, torch.device("cpu"))
+            return known[id(value)]
+
+        tensors = (
+            *network.named_parameters(remove_duplicate=False),
+            *network.named_buffers(remove_duplicate=False),
+        )
+        fakes = {name: fake(tensor) for name, tensor in tensors}
+        args, kwargs = pytree.tree_map(fake, (call.args, call.kwargs))
+        torch.func.functional_call(network, fakes, args, kwargs)
 
 
-def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call) -> Failure | None:
+def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call, run: _Run) -> Failure | None:
     """Return why the network of ``wanted`` cannot be called; None if it can."""
     space = ModelSpace(twin)
     labels = {label: wanted.get(label, spec.default) for label, spec in space.specs.items()}
     try:
         network: Any = freeze(twin, labels)
-        network.net(*call.args, **call.kwargs)
+        run(network.net, call)
     except Exception as error:
         changed = {k: v for k, v in labels.items() if v != space.specs[k].default}
         shown = ", ".join(f"{k}={v}" for k, v in list(changed.items())[:3]) or "all its sizes"
