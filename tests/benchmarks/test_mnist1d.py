@@ -41,6 +41,7 @@ def test_the_page_is_what_the_results_render_to() -> None:
 
 def test_every_strategy_of_ours_is_a_row() -> None:
     ours = {component.name for component in oneshot_components() if component.kind == "strategy"}
+    ours.remove("chain")  # it trains the sizes that the user names, and searches for none
     assert ours == {configuration.strategy for configuration in CONFIGURATIONS.values()}
 
 
