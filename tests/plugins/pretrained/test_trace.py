@@ -11,10 +11,10 @@ import torch
 from torch import nn
 
 from oneshot_plugins.elastic.extent import Size
-from oneshot_plugins.pretrained.proving import prove
 from oneshot_plugins.pretrained.trace import Follow, Trace, TraceError, trace
 
 from ...models import TWELVE, Built, build, package, torchvision
+from .proving import prove
 
 
 def traced(built: Built, **more: Any) -> Trace:

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from oneshot_core.errors import OneShotError
-from oneshot_plugins.pretrained.proving import prove
 from oneshot_plugins.pretrained.trace import Follow, Trace, TraceError, trace
+
+from .proving import prove
 
 
 def extents(found: Trace, tensor: str, dim: int, **names: str) -> str:
