@@ -138,7 +138,7 @@ def examine(
     values = (*args, *(kwargs[name] for name in task.names))
     with torch.no_grad():
         original = task(*values)
-    plan = oneshot.elastic(model, args or dict(kwargs), **options)
+    plan = oneshot.elastic(model, args or dict(kwargs), by_config=False, **options)
     with torch.no_grad():
         full = same(task(*values), original)
     search: Any = oneshot.search(task, "sandwich", seed=0)

@@ -12,7 +12,8 @@ from torch import nn
 
 from oneshot_core.discovery import default_registry
 from oneshot_core.errors import SpaceError
-from oneshot_core.space import MutableModule
+from oneshot_core.model_space import ModelSpace
+from oneshot_core.space import MutableModule, Patch, Value, choice, constrain
 from oneshot_core.supernet import BaseSuperNetModule
 
 from ..elastic.classes import Elastic, restore
@@ -25,7 +26,7 @@ from .expression import matching
 from .inputs import Call, call_of, is_by_hand
 from .naming import Extents, replace_sizes, uses_of
 from .plan import Chosen, Depth, Plan, plain_class
-from .proof import UNPROVED, failures
+from .proof import UNPROVED, Holder, failures
 from .sizes import Rules, Wanted, check_wanted
 from .sorting import Sorted, sort_by_importance
 from .stacks import apply_depth, plan_depth, stacks_of, stacks_of_paths
@@ -50,6 +51,7 @@ def elastic(
     importance: str | None = None,
     batches: Iterable[Any] | None = None,
     adapter: Adapter | Literal["auto"] | None = "auto",
+    by_config: bool | None = None,
     **sizes: Wanted,
 ) -> Plan:
     """Make a model elastic, in place: its sizes can be chosen by any search that draws.
@@ -84,6 +86,10 @@ def elastic(
         batches: each what the model is called with, for the importance of items and of blocks.
         adapter: what the model's code does not say. ``"auto"`` looks for an installed adapter of
             its class; None takes none.
+        by_config: whether only networks can be chosen that the model's own configuration describes,
+            so that ``save_pretrained`` writes what ``from_pretrained`` loads. BERT's, for example,
+            demands that the hidden size is a number of heads times a constant. None for yes, unless
+            ``per_layer``, or unless nothing of the two could be chosen then.
         **sizes: ``hidden``, ``ffn``, ``heads``, ``kv``, ``channels`` or ``other`` -> ratios
             (floats), values (ints), None for ``ratios``, or False if they are to stay. Heads are
             counted; where queries share keys, ``kv`` counts the groups and ``heads`` the queries of
@@ -110,6 +116,7 @@ def elastic(
     _require_plain(model)
     given = None if batches is None else list(batches)
     work = _Work(model, call_of(model, example_inputs), _adapters(model, adapter))
+    work.by_config = not per_layer if by_config is None else by_config
     traced = work.trace()
     work.selection = choose(model, traced, work.uses(traced), request)
     if depth is not None and depth is not False:
@@ -120,9 +127,12 @@ def elastic(
             model, work.stacks, depth, ratios, per_layer=per_layer, batches=given
         )
     name = importance or ("activation" if given is not None and work.selection.chosen else None)
+    if by_config:
+        work.require_by_config(per_layer)
     with work.undone_on_error():
         work.prove()
         done = None if name is None else work.sort(name, given)
+        work.keep_to_config()
         return work.plan(traced.seconds, done)
 
 
@@ -219,7 +229,13 @@ class _Work:
     selection: Selection = field(default_factory=lambda: Selection((), {}, ()))
     stacks: Sequence[Stack] = ()
     depth: tuple[Depth, ...] = ()
+    by_config: bool = False
     notes: list[str] = field(default_factory=list)
+    patches: dict[str, Patch] = field(init=False)
+    """What stood on the model before, such as constraints of the user's."""
+
+    def __post_init__(self) -> None:
+        self.patches = {k: v for k, v in vars(self.model).items() if isinstance(v, Patch)}
 
     def trace(self) -> Trace:
         """Trace the model; what adapters add to the extents is in the result."""
@@ -254,6 +270,10 @@ class _Work:
         """Make the model plain again."""
         restore(self.model)
         detach(self.model)
+        for name in [n for n, value in vars(self.model).items() if isinstance(value, Patch)]:
+            if name not in self.patches:
+                del vars(self.model)[name]
+        vars(self.model).update(self.patches)
 
     @contextmanager
     def undone_on_error(self) -> Iterator[None]:
@@ -304,7 +324,7 @@ class _Work:
     def plan(self, seconds: float, done: Sorted | None) -> Plan:
         """Return the plan of the model as it is now."""
         sizes: dict[str, Chosen] = {one.label: one for one in self.selection.chosen}
-        notes = [*self.notes, *self._said_by_config()]
+        notes = [*self.notes]
         if done is not None:
             notes.append(f"The items of the sizes are {done}.")
         return Plan(
@@ -314,22 +334,75 @@ class _Work:
             self.chosen_extents,
             self.selection.fixed,
             seconds,
+            ModelSpace(Holder(self.model)).size,
             self.unmake,
             done,
             tuple(notes),
         )
 
-    def _said_by_config(self) -> Iterator[str]:
-        """Yield what a configuration of the model cannot say, where that may be chosen."""
-        roles = {one.role for one in self.selection.chosen}
+    def demands(self) -> Iterator[tuple[str, Value | None]]:
+        """Yield what configurations demand of the sizes that can be chosen, such as BERT's.
+
+        A sentence, and the condition under which a network is one that the configuration can
+        describe; None where that would leave nothing to choose, or cannot be said of labels.
+        """
+        by_role: dict[str, list[Chosen]] = {}
+        for one in self.selection.chosen:
+            by_role.setdefault(one.role, []).append(one)
         for found in self.adapters.found:
             for left, right in found.adapter.needs:
-                if roles & set(re.findall(r"[a-z]+", left)):
-                    name = plain_class(self.model.get_submodule(found.path))
-                    yield (
-                        f"The configuration of {name} says only sizes for which {left} is {right}. "
-                        "oneshot.save_network saves networks of all sizes."
-                    )
+                roles = re.findall(r"[a-z]+", left)
+                if not by_role.keys() & set(roles):
+                    continue
+                name = plain_class(self.model.get_submodule(found.path))
+                said = f"The configuration of {name} says only sizes for which {left} is {right}."
+                both = [one for role in roles for one in by_role.get(role, [])]
+                condition = None
+                if re.fullmatch(r"[a-z]+ / [a-z]+", left) and len(both) == len(roles) == 2:
+                    condition = _in_proportion(*both)
+                yield said, condition
+
+    def require_by_config(self, per_layer: bool) -> None:
+        """Refuse networks of which a configuration cannot be asked.
+
+        Raises:
+            SpaceError: with ``per_layer``, or one of two sizes is fixed that go together.
+        """
+        wrong = [said for said, condition in self.demands() if condition is None]
+        if per_layer or wrong:
+            raise SpaceError(
+                "by_config=True was asked for, and "
+                + (wrong[0] if wrong else "per_layer=True, which no configuration can say"),
+                expected="sizes that the model's configuration can describe together",
+                fix="give both sizes the same ratios, or leave by_config= out and save networks "
+                "with oneshot.save_network",
+            )
+
+    def keep_to_config(self) -> None:
+        """Rule out networks that the model's configuration cannot describe, where that is asked."""
+        for said, condition in self.demands():
+            if self.by_config and condition is not None:
+                constrain(self.model, condition)
+                self.notes.append(
+                    f"{said} Only such networks can be chosen; by_config=False allows all, which "
+                    "oneshot.save_network saves."
+                )
+            else:
+                self.notes.append(f"{said} oneshot.save_network saves networks of all sizes.")
+
+
+def _in_proportion(one: Chosen, other: Chosen) -> Value | None:
+    """Return the condition that two sizes keep the proportion that they have at full size.
+
+    None if it holds for their full values only.
+    """
+    first, second = one.size.full, other.size.full
+    pairs = [(a, b) for a in one.values for b in other.values if a * second == b * first]
+    if len(pairs) < 2:
+        return None
+    a, b = (choice(c.values, label=c.label, default=c.size.full) for c in (one, other))
+    condition: Value = a * second == b * first
+    return condition
 
 
 def _adapters(model: nn.Module, adapter: Adapter | str | None) -> Adapters:

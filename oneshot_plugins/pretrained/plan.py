@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import prod
 from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +100,7 @@ class Plan:
         extents: tensor -> dimension -> what its length depends on.
         fixed: the dimensions that keep their lengths, and why.
         seconds: how long the trace took.
+        architectures: how many networks can be chosen.
         undo: makes the model plain again.
         importance: which items came first, where they were sorted by importance.
         notes: sentences about this model that the user should know.
@@ -112,15 +112,10 @@ class Plan:
     extents: Extents
     fixed: tuple[Fixed, ...]
     seconds: float
+    architectures: int
     undo: Callable[[], object]
     importance: Sorted | None = None
     notes: tuple[str, ...] = ()
-
-    @property
-    def architectures(self) -> int:
-        """How many networks can be chosen."""
-        widths = prod(len(chosen.values) for chosen in self.sizes.values())
-        return widths * prod(depth.architectures for depth in self.depth)
 
     def restore(self) -> nn.Module:
         """Make the model plain again, in place, and return it.

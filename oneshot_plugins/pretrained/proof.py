@@ -26,7 +26,7 @@ from oneshot_core.model_space import ModelSpace
 from .correcting import quietly
 from .inputs import Call
 
-__all__ = ["UNPROVED", "Failure", "failures"]
+__all__ = ["UNPROVED", "Failure", "Holder", "failures"]
 
 UNPROVED = ""
 """The label under which it stands why the copy of a model cannot be called at all."""
@@ -39,7 +39,7 @@ class Failure(str):
     """Why a network of other sizes cannot be called: a clause, with the line of code."""
 
 
-class _Holder(nn.Module):
+class Holder(nn.Module):
     """Holds a model whose root may itself be elastic."""
 
     def __init__(self, net: nn.Module) -> None:
@@ -71,10 +71,10 @@ def failures(
     """
     with torch.random.fork_rng(devices=[]), torch.no_grad(), quietly():
         whole = {label: values[-1] for label, values in candidates.items()}
-        twin: nn.Module = _Holder(copy.deepcopy(model, _meta(model)).eval())
+        twin: nn.Module = Holder(copy.deepcopy(model, _meta(model)).eval())
         run: _Run = _run_without_data
         if _why(twin, whole, call, run) is not None:
-            twin, run = _Holder(copy.deepcopy(model).eval()), _run
+            twin, run = Holder(copy.deepcopy(model).eval()), _run
             if (why := _why(twin, whole, call, run)) is not None:
                 return {UNPROVED: why}
         smallest = {label: values[0] for label, values in candidates.items()}

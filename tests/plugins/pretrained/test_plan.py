@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 import oneshot_core as oneshot
-from oneshot_core.errors import OneShotError, SpaceError
+from oneshot_core.errors import ArchitectureError, OneShotError, SpaceError
 from oneshot_plugins.pretrained.stacks import evenly
 
 from ...models import build
@@ -89,7 +89,7 @@ def test_each_layer_has_labels_of_its_own_where_that_is_asked_for() -> None:
     plan = oneshot.elastic(Net(2), X, per_layer=True, depth=True)
     assert list(plan.sizes) == ["hidden", "layers.0.ffn", "layers.1.ffn"]
     assert [depth.candidates for depth in plan.depth] == [{"layers.1": (False, True)}]
-    assert plan.architectures == 4**3 * 2
+    assert plan.architectures == 4 * 4 * (4 + 1)  # a block that is skipped has no width
 
 
 def test_values_and_ratios_can_be_given_for_each_kind_of_size() -> None:
@@ -232,7 +232,38 @@ def test_a_plan_makes_the_model_plain_again() -> None:
     assert plan.restore() is net
     assert classes(net) == types
     assert torch.equal(net(**given).last_hidden_state, before)
-    assert oneshot.elastic(net, given).architectures == 64
+    assert oneshot.elastic(net, given).architectures == 16
+
+
+# --- what a configuration can describe ---
+
+
+def test_only_networks_that_the_configuration_describes_can_be_chosen() -> None:
+    built = build("bert")
+    plan = oneshot.elastic(built.model, built.kwargs, hidden=[24], heads=[2, 3], ffn=False)
+    pairs = list(oneshot.ModelSpace(nn.Sequential(built.model)).architectures())
+    assert {(a["hidden"], a["heads"]) for a in pairs} == {(24, 3), (48, 6)}
+    assert plan.architectures == len(pairs)
+    assert "hidden / heads" in str(plan)
+    with pytest.raises(ArchitectureError, match="hidden"):
+        oneshot.freeze(built.model, {**pairs[0], "hidden": 24, "heads": 2})
+    plan.restore()
+    free = oneshot.elastic(
+        built.model, built.kwargs, hidden=[24], heads=[2, 3], ffn=False, by_config=False
+    )
+    assert free.architectures == 3 * plan.architectures
+
+
+def test_what_no_configuration_describes_can_be_chosen_unless_it_is_ruled_out() -> None:
+    built = build("bert")
+    alone = oneshot.elastic(built.model, built.kwargs, hidden=False, ffn=False)
+    assert alone.architectures == 4
+    assert "oneshot.save_network" in str(alone)
+    alone.restore()
+    for wrong in ({"hidden": False}, {"hidden": [24], "heads": [2]}, {"per_layer": True}):
+        with pytest.raises(SpaceError, match="by_config=True"):
+            oneshot.elastic(built.model, built.kwargs, by_config=True, **wrong)  # type: ignore[arg-type]
+        assert classes(built.model) == classes(build("bert").model)
 
 
 # --- depth alone ----------------------------------------------------------------------------------
