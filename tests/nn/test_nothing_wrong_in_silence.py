@@ -140,7 +140,7 @@ def test_weighted_layers_are_called_where_torch_would_fuse_and_refused_where_the
     model, _ = supernet(nn.Sequential(encoder_layer()).eval(), AllAtOnce)
     with torch.no_grad():
         fused = model(x)
-    assert torch.allclose(fused, model(x).detach())
+    torch.testing.assert_close(fused, model(x).detach())  # two kernels of torch, which round apart
     reader, _ = supernet(Reader(), AllAtOnce)
     with pytest.raises(StrategyError, match=r"(?s)conv1d was computed.*weighted.*fix: call the"):
         reader(torch.randn(2, 3, 8))
