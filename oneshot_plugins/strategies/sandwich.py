@@ -33,15 +33,14 @@ class Sandwich(PathSampling):
         model: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         mutation_hooks: see there.
         n_random: how many paths are drawn uniformly, beside the largest and the smallest.
-        distill: what is learned from the teacher; see :class:`.Distill`. Without ``teacher``, a
-            function ``(model, batch) -> logits``, such as ``lambda model, batch: model(batch[0])``:
-            that is short for ``teacher="largest", distill_at=function``.
         order: label -> choices from the smallest to the largest, where
             :func:`~.order.by_size` would be wrong.
         seed: see :class:`~oneshot_core.BaseOneShotLightningModule`.
         registry: see there.
         **options: of the distillation, as for :class:`.UniformSampling`; ``teacher`` may be
-            ``"largest"``, too.
+            ``"largest"``, too. Without ``teacher``, ``distill`` may be a function
+            ``(model, batch) -> logits``, such as ``lambda model, batch: model(batch[0])``: that is
+            short for ``teacher="largest", distill_at=function``.
 
     Raises:
         StrategyError: ``n_random`` is negative, or ``order`` does not fit.
