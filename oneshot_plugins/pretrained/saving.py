@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import os
 import re
 from collections.abc import Collection, Mapping
 from os import PathLike
@@ -128,6 +129,8 @@ def save_network(network: nn.Module, folder: str | PathLike[str], *, build: obje
         metadata = {"format": "pt", FORMAT: recipe["id"]}
         try:
             torch_files.torch.save_file(tensors, file.name, metadata=metadata)
+            # safetensors puts a file of its own there, which others may not read.
+            os.chmod(file.name, os.fstat(file.fileno()).st_mode & 0o777)
         except torch_files.SafetensorError as error:
             raise OSError(str(error)) from error
     write_text(path / RECIPE, text)

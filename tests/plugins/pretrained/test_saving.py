@@ -607,3 +607,8 @@ def test_the_loader_is_short_and_names_neither_pickle_nor_this_package(folder: P
     code = text.split('"""', 2)[2]
     assert len(text.splitlines()) < 75
     assert not any(word in code for word in ("pickle", " eval(", "exec(", "oneshot"))
+
+
+def test_whoever_may_read_the_recipe_may_read_the_tensors(tmp_path: Path, nets: Any) -> None:
+    folder = oneshot.save_network(nets.net(), tmp_path / "net", build=nets.net)
+    assert len({file.stat().st_mode for file in folder.iterdir()}) == 1
