@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,15 +165,17 @@ class ParetoFront:
         """The objectives, then what is only constrained."""
         return list(dict.fromkeys([*self.objectives, *self.constraints]))
 
-    def best(self, by: str | None = None, **limits: Limits) -> Architecture:
+    def best(self, by: str | None = None, **limits: Limits | str) -> Architecture:
         """Return the best by one objective among all scored architectures within limits.
 
         Args:
             by: which objective; by default the first. Of equals, the further ones decide.
-            **limits: name -> (lowest, highest), None for no limit; beside the constraints.
+            **limits: name -> (lowest, highest), None for no limit; or ``"50%"``: at most half of
+                what the largest network has. They count beside the constraints.
 
         Raises:
-            RankingError: a name is unknown, or nothing scored is within the limits.
+            RankingError: a name is unknown, nothing scored is within the limits, or a percentage
+                is given and no number of the largest network is known.
         """
         by = next(iter(self.objectives)) if by is None else by
         unknown = [n for n in limits if n not in self.names]
@@ -182,10 +185,11 @@ class ParetoFront:
                 expected=f"by one of {list(self.objectives)}, limits on some of {self.names}",
                 fix="correct the names",
             )
+        numbers = {name: self._limits(name, limit) for name, limit in limits.items()}
         within = [
             s
             for s in self.scored
-            if self.keeps(s.values, **limits) and not any(map(math.isnan, self._signed(s)))
+            if self.keeps(s.values, **numbers) and not any(map(math.isnan, self._signed(s)))
         ]
         if not within:
             raise RankingError(
@@ -197,6 +201,23 @@ class ParetoFront:
         first = list(self.objectives).index(by)
         signed = [self._signed(s) for s in within]
         return within[in_order([(values[first], *values) for values in signed])[0]].architecture
+
+    def _limits(self, name: str, given: Limits | str) -> Limits:
+        """Return limits as numbers; a percentage is one of the largest network's number."""
+        if not isinstance(given, str):
+            return given
+        part = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", given)
+        rows = [] if self.baselines is None else self.baselines.rows
+        largest = next((row.values[name] for row in rows if row.name == "largest"), None)
+        if part is None or largest is None:
+            raise RankingError(
+                f"best({name}={given!r})"
+                + ("" if part is None else ", and the front knows no largest network"),
+                expected="(lowest, highest), or a percentage such as '50%' of a front with "
+                "baselines",
+                fix=f"best({name}=(None, 1000)), or search.pareto(..., baselines=True)",
+            )
+        return None, float(largest) * float(part[1]) / 100
 
     def hypervolume(self, reference: Mapping[str, float]) -> float:
         """Return the volume that the front dominates, down to a reference point. Exact.

@@ -87,9 +87,22 @@ def test_the_best_is_the_first_by_an_objective_within_limits() -> None:
     assert some().best(size=(5.5, 6.5)) == {"a": "d"}  # dominated, but alone within
 
 
+def test_a_limit_may_be_a_part_of_what_the_largest_network_has() -> None:
+    largest = Baseline("largest", {"acc": 0.85, "size": 12.0}, Architecture({"a": "z"}))
+    beside = Baselines([largest], {})
+    known = ParetoFront(some().scored, some().objectives, baselines=beside)
+    assert known.best(size="50%") == {"a": "b"}
+    assert known.best(size="100%") == known.best(size=(None, 12.0)) == {"a": "a"}
+    assert known.best("size", acc=(0.6, None), size="45.5%") == {"a": "b"}
+    with pytest.raises(RankingError, match="none of 6 scored"):
+        known.best(size="8%")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ({"size": "50%"}, "knows no largest network"),
+        ({"size": "half"}, "size='half'"),
         ({"by": "speed"}, "by='speed'"),
         ({"speed": (None, 1)}, r"limits on \['speed'\]"),
         ({"size": (None, 1.5)}, "none of 6 scored"),
