@@ -334,7 +334,7 @@ def restore(model: M) -> M:
     for module in modules:
         if isinstance(module, BaseSuperNetModule):
             raise SpaceError(
-                f"a {type(module).__name__} follows the decisions of a search",
+                f"the {type(module).__name__} follows the decisions of a search",
                 expected="a model that no search has been made of",
                 fix="take oneshot.freeze(search, architecture) for a plain network",
             )
