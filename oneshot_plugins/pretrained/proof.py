@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import copy
 import random
-import traceback
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import torch
@@ -25,6 +23,7 @@ from oneshot_core.model_space import ModelSpace
 
 from .correcting import quietly
 from .inputs import Call
+from .symbols import line_of
 
 __all__ = ["UNPROVED", "Failure", "Holder", "failures"]
 
@@ -152,15 +151,7 @@ def _why(twin: nn.Module, wanted: Mapping[str, Any], call: Call, run: _Run) -> F
     except Exception as error:
         changed = {k: v for k, v in labels.items() if v != space.specs[k].default}
         shown = ", ".join(f"{k}={v}" for k, v in list(changed.items())[:3]) or "all its sizes"
-        line = str(error).strip().partition("\n")[0]
-        return Failure(f"a network with {shown} fails{_line_of(error)}: {line}")
+        message = str(error).strip().partition("\n")[0]
+        line = line_of(error.__traceback__)
+        return Failure(f"a network with {shown} fails at {line}: {message}")
     return None
-
-
-def _line_of(error: BaseException) -> str:
-    """Return the innermost line that is not torch's own."""
-    torch_folder = str(Path(torch.__file__).parent)
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(torch_folder):
-            return f" at {frame.filename}:{frame.lineno}: {frame.line}"
-    return ""
