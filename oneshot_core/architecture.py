@@ -365,7 +365,7 @@ def freeze(
         raise ValueError(f"weights={weights!r}: expected 'inherit' or 'fresh'")
     root = source.model if isinstance(source, Search) else source
     known = architecture if isinstance(architecture, Architecture) else Architecture(architecture)
-    # A strategy may keep weights of their own for some architectures, and hold them for a while.
+    # A strategy may keep separate weights for some architectures; inside they are in place.
     own = nullcontext if root is source else getattr(source, "weights_of", nullcontext)
     with own(known):
         return plain_copy(root, known.validate(ModelSpace(root)), fresh=weights == "fresh")

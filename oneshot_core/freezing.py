@@ -115,16 +115,16 @@ class _Freezer:
 
 
 def _without_plugin_classes(root: nn.Module) -> nn.Module:
-    """Ask the modules that have a method ``when_frozen(path)`` for what is to stand in their place.
+    """Replace the modules that have a method ``when_frozen(path)`` by what this method returns.
 
-    A plugin writes it for modules whose class a frozen network must not need. Asked are the
-    outermost, which answer for what they hold, and shared ones once. The root comes last: what it
-    holds in modules that stay, such as a frozen cell, is in those.
+    A plugin writes the method for modules whose class a frozen network must not need. Only the
+    outermost modules are asked, for their replacement holds the inner ones; a shared module is
+    asked once. The root comes last, after the modules that it holds.
     """
     replaced: dict[nn.Module, nn.Module] = {}
     for path, parent in list(root.named_modules()):
         if _is_replaced(parent):
-            continue  # in what stands for the module that held it
+            continue  # it is a part of the replacement of the module that held it
         for name, child in parent._modules.items():
             if child is not None and _is_replaced(child):
                 if child not in replaced:

@@ -48,7 +48,7 @@ def call_target(
     options: Mapping[str, Any] | None = None,
     fix: str = "name a function that passes the arguments",
 ) -> Any:
-    """Return what ``make``, which a user named as ``target``, returns when it is called.
+    """Call ``make``, the function that a user named as ``target``, and return its result.
 
     Args:
         make: what :func:`find_target` returned.

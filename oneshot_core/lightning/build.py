@@ -87,7 +87,7 @@ def _check_options(cls: type, strategy: object, given: dict[str, Any]) -> None:
 
 
 def _options(cls: type) -> list[str] | None:
-    """Return the names of what a constructor takes; None if that may be anything."""
+    """Return the names of a constructor's arguments; None if it takes any name."""
     found = list(_parameters(cls))
     rest = [p for p in found if p.kind is p.VAR_KEYWORD]
     if any("Unpack" not in str(p.annotation) for p in rest):
@@ -101,7 +101,7 @@ def takes(cls: type, name: str) -> bool:
 
 
 def _parameters(cls: type) -> Iterator[inspect.Parameter]:
-    """Yield what a constructor takes. What its ``**options`` hands on, the next class takes."""
+    """Yield a constructor's parameters; where it hands ``**options`` on, also those of the next."""
     for base in cls.__mro__:
         if "__init__" in base.__dict__:
             found = inspect.signature(base.__init__).parameters.values()  # type: ignore[misc]

@@ -18,7 +18,7 @@ def batch_index(trainer: Trainer) -> int:
 
 
 class SchedulerSteps:
-    """Steps schedulers when Lightning would: under manual optimization it steps none.
+    """Steps the schedulers as Lightning does, which steps none under manual optimization.
 
     Here those of the architecture, beside a user who steps their own.
 
@@ -35,7 +35,7 @@ class SchedulerSteps:
         self._advanced: tuple[int, int] | None = None
         """Epoch and batch after which schedulers were stepped last."""
         self._ended: int | None = None
-        """Epoch at whose end they were."""
+        """Epoch at whose end schedulers were stepped last."""
 
     def configs(self) -> list[Any]:
         """Return what is stepped, as Lightning keeps it."""

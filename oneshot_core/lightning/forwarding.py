@@ -103,7 +103,7 @@ forward: read from and written to the user's module, which may define it by itse
     trainer fabric current_epoch global_step global_rank local_rank logger loggers on_gpu
     device dtype device_mesh example_input_array strict_loading hparams hparams_initial
 """
-"""A line that is not indented says what is done, and why; those below it name the members."""
+"""A line without indentation says how members are treated, and why; the lines below name them."""
 
 
 def _read(table: str) -> Iterator[tuple[str, tuple[Kind, str]]]:
