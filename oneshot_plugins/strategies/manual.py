@@ -124,15 +124,6 @@ class ManualDriver(Driver):
     # --- one batch --------------------------------------------------------------------------
 
     def train(self, training_step: Callable[[], Any], batch_idx: int) -> Any:
-        """Do with one batch what Lightning's automatic optimization does.
-
-        Args:
-            training_step: the user's, with its arguments.
-            batch_idx: as which batch it counts.
-
-        Returns:
-            What ``on_train_batch_end`` gets: a dict with the loss, or None.
-        """
         search, trainer = self.search, self.search.trainer
         optimizer = search.model.optimizers()
         outputs: dict[str, Any] = {}

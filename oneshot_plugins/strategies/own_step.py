@@ -73,7 +73,6 @@ class OwnStep(ManualDriver):
     # --- one batch --------------------------------------------------------------------------
 
     def run(self, step: Callable[[], Any]) -> Any:
-        """Run the strategy's step, then step the schedulers if it leaves that to others."""
         self._inside_batch, self._stepped = True, False
         try:
             output = step()
@@ -91,7 +90,6 @@ class OwnStep(ManualDriver):
         gradient_clip_val: float | None,
         gradient_clip_algorithm: str | None,
     ) -> None:
-        """Train the weights on ``loss``; a step is due where Lightning would do one."""
         search, name = self.search, type(self.search).__name__
         if loss is None and batch_idx is None:
             raise StrategyError(
